@@ -1,0 +1,82 @@
+# Everything that a person or CI does here; CI calls the same targets. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# Tools that scripts/ensure-tools.sh had to install; what the machine has comes first.
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
+export PATH := $(PATH):$(CACHE)/nsl/tools/bin
+
+##@ Use
+
+.PHONY: run
+run: ## start everything on a local PostgreSQL, installed when absent (ARGS="--port 8081")
+	@scripts/ensure-postgres.sh
+	cargo run -p nsl -- up $(ARGS)
+
+.PHONY: build
+build: ## compile the workspace for development
+	cargo build --workspace
+
+.PHONY: release
+release: ## compile the nsl binary for production: target/release/nsl
+	cargo build --release --locked -p nsl
+
+.PHONY: doc
+doc: ## the API documentation of our crates: target/doc
+	cargo doc --workspace --no-deps
+
+.PHONY: clean
+clean: ## remove what was compiled; the data of `make run` in .nsl stays
+	cargo clean
+
+##@ Check
+
+.PHONY: check
+check: ## format, lints, dependencies' licences and sources, the rules of the house
+	cargo fmt --all --check
+	scripts/check-files.sh
+	scripts/check-sql.sh
+	scripts/check-shell.sh
+	@scripts/ensure-tools.sh deny
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: audit
+audit: ## known vulnerabilities in dependencies (fetches the advisory database: needs the network)
+	@scripts/ensure-tools.sh deny
+	cargo deny --locked check advisories
+
+##@ Test
+
+.PHONY: test
+test: ## every test that a change needs, on a local PostgreSQL (ARGS="-p nsl-core")
+	@scripts/ensure-postgres.sh
+	@scripts/ensure-tools.sh nextest || echo "cargo-nextest could not be installed: running cargo test"
+	@if command -v cargo-nextest >/dev/null; \
+	then set -x; cargo nextest run --locked $(or $(ARGS),--workspace); \
+	else set -x; cargo test --locked $(or $(ARGS),--workspace); \
+	fi
+
+.PHONY: test-postgres
+POSTGRES ?= 15 16 17 18
+test-postgres: ## the tests that meet the server, on each PostgreSQL major (POSTGRES="15 18")
+	@scripts/ensure-tools.sh nextest
+	scripts/test-postgres.sh $(POSTGRES)
+
+.PHONY: test-kill
+ROUNDS ?= 20
+test-kill: ## kill the running service at random moments and look for lost or invented data (ROUNDS=20)
+	@scripts/ensure-postgres.sh
+	@scripts/ensure-tools.sh nextest
+	NSL_KILL_ROUNDS=$(ROUNDS) cargo nextest run --locked -p nsl --test it kill
+
+.PHONY: test-chains
+test-chains: ## the chains (N3, EVM) and the contracts on them
+	@echo "no chain code in this build yet: nothing to test"
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^##@/ { printf "%s%s\n", n++ ? "\n" : "", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,76 @@
+//! What everything is reached through. Cheap to clone; handed to each service when it is made, and to each request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::db::Db;
+use crate::health::Health;
+use crate::config::HttpConfig;
+use crate::jobs::Jobs;
+use crate::ports::Ports;
+use crate::telemetry::Metrics;
+
+/// What a service needs to be made.
+#[derive(Clone)]
+pub struct Base {
+    pub db: Db,
+    pub clock: Clock,
+    pub jobs: Jobs,
+}
+
+struct Inner {
+    base: Base,
+    ports: Ports,
+    health: Health,
+    metrics: Metrics,
+    http: HttpConfig,
+}
+
+/// The state of every request.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+impl Context {
+    pub fn new(base: Base, ports: Ports, health: Health, metrics: Metrics, http: HttpConfig) -> Self {
+        Self(Arc::new(Inner { base, ports, health, metrics, http }))
+    }
+
+    pub fn base(&self) -> &Base {
+        &self.0.base
+    }
+
+    pub fn db(&self) -> &Db {
+        &self.0.base.db
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.0.base.clock
+    }
+
+    pub fn jobs(&self) -> &Jobs {
+        &self.0.base.jobs
+    }
+
+    pub fn ports(&self) -> &Ports {
+        &self.0.ports
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub fn http(&self) -> &HttpConfig {
+        &self.0.http
+    }
+
+    /// Drains the jobs in order, then closes the pools.
+    pub async fn shut_down(&self, within: Duration) {
+        self.jobs().shut_down(within).await;
+        self.db().close();
+    }
+}

@@ -1,0 +1,27 @@
+//! The database: who logs in as what, and every way in which a statement gets there.
+//!
+//! One login per trust boundary, each with a pool of its own even in one process: `neo_api`, `neo_enclave`, `neo_jobs`.
+//! A statement runs in one of three ways: alone ([`Db::read`], one round trip), in a [`UnitOfWork`] (load, decide,
+//! write, event, audit, commit), or with others in a [`group`] commit.
+
+mod error;
+/// Group commit: what queued while the last transaction committed shares the next.
+pub mod group;
+/// Leases in PostgreSQL for what only one process may do.
+pub mod lease;
+/// The migration runner and what it checks.
+pub mod migrate;
+mod pool;
+/// The rows of events and audit that every change writes, and the columns that a hot statement must fill.
+pub mod record;
+/// Dense positions for events and audit rows.
+pub mod sequencer;
+pub mod sql;
+mod tls;
+mod uow;
+
+pub use error::{DbError, chain};
+pub use pool::{Db, Endpoint, Login, PoolStatus, Scoped, connect};
+pub use record::{Audit, AuditResult, DomainEvent};
+pub use tls::TlsError;
+pub use uow::UnitOfWork;

@@ -1,0 +1,31 @@
+//! One router out of every service's, with the same layers over all of it.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
+use axum::response::IntoResponse;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::{openapi, origin};
+use crate::composition::Service;
+use crate::context::Context;
+use crate::error::ApiError;
+
+/// The application of this process.
+pub fn app(context: Context, services: Vec<Service>) -> Router {
+    let timeout = Duration::from_secs(context.http().request_timeout_seconds.get());
+    let max_body = context.http().max_body_bytes.get();
+    let (router, document) = openapi::split(services);
+    router
+        .merge(SwaggerUi::new("/docs").url("/api/openapi.json", document))
+        .layer(DefaultBodyLimit::max(max_body))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+        .layer(CatchPanicLayer::custom(|_| ApiError::internal("a handler panicked").into_response()))
+        .layer(from_fn(origin::layer))
+        .with_state(context)
+}
