@@ -49,26 +49,22 @@ CREATE TABLE core.idempotency_keys (
     key          text        COLLATE "C" NOT NULL,
     route        text        NOT NULL,
     request_hash bytea       NOT NULL,
-    state        text        NOT NULL DEFAULT 'running',
     status       integer,
-    headers      jsonb,
     body         bytea,
     secret       boolean     NOT NULL DEFAULT false,
     resource_id  text,
-    locked_until timestamptz,
     created_at   timestamptz NOT NULL DEFAULT now(),
     expires_at   timestamptz NOT NULL,
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant_id, principal, key),
     CONSTRAINT idempotency_keys_key_check CHECK (char_length(key) BETWEEN 1 AND 255),
     CONSTRAINT idempotency_keys_request_hash_check CHECK (octet_length(request_hash) = 32),
-    CONSTRAINT idempotency_keys_state_check CHECK (state IN ('running', 'done')),
-    CONSTRAINT idempotency_keys_status_check
-        CHECK ((status IS NULL OR status BETWEEN 100 AND 599) AND (state <> 'done' OR status IS NOT NULL)),
+    CONSTRAINT idempotency_keys_status_check CHECK (status BETWEEN 100 AND 599),
     CONSTRAINT idempotency_keys_secret_check CHECK (NOT secret OR body IS NULL)
 );
 COMMENT ON TABLE core.idempotency_keys IS 'First answers to requests that carried an Idempotency-Key, for replay.';
+COMMENT ON COLUMN core.idempotency_keys.status IS
+    'NULL only inside the transaction that makes the row: the claim, the change and the answer are committed together.';
 COMMENT ON COLUMN core.idempotency_keys.secret IS 'The answer carried a secret: it is not kept, a replay is told resource_id instead.';
-COMMENT ON COLUMN core.idempotency_keys.locked_until IS 'While running: when another request may take the key over from a process that died.';
 
 CREATE INDEX idempotency_keys_expires_at_idx ON core.idempotency_keys (expires_at);
 
@@ -194,12 +190,13 @@ BEGIN
     -- An answer may hold what its reader alone was allowed to see.
     PERFORM core.grant_if(
         '{neo_readonly}',
-        'SELECT (tenant_id, principal, key, route, state, status, secret, resource_id, locked_until, created_at, expires_at)',
+        'SELECT (tenant_id, principal, key, route, status, secret, resource_id, created_at, expires_at)',
         'core.idempotency_keys');
     PERFORM core.isolate('core.idempotency_keys', '{neo_api,neo_enclave,neo_jobs}', readers => '{neo_readonly}');
 
     PERFORM core.grant_if(
         '{neo_api,neo_enclave,neo_jobs,neo_readonly,neo_auditor}', 'EXECUTE', 'FUNCTION core.uuid_at(timestamptz)');
+    PERFORM core.grant_if('{neo_api,neo_enclave,neo_jobs}', 'EXECUTE', 'FUNCTION core.uuid_v7()');
     PERFORM core.grant_if('{neo_jobs}', 'EXECUTE', 'FUNCTION core.ensure_partitions(regclass, integer)');
 END
 $function$;
@@ -232,6 +229,13 @@ CREATE FUNCTION core.uuid_at(moment timestamptz) RETURNS uuid
     RETURN (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 COMMENT ON FUNCTION core.uuid_at IS
     'The lowest UUIDv7 of a millisecond (RFC 9562, section 5.7): a range of time as a range of ids, which prunes partitions.';
+
+CREATE FUNCTION core.uuid_v7() RETURNS uuid
+    LANGUAGE sql VOLATILE PARALLEL SAFE
+    RETURN (lpad(to_hex(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
+        || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid;
+COMMENT ON FUNCTION core.uuid_v7 IS
+    'A new UUIDv7 (RFC 9562, section 5.7), for rows that a statement makes by itself; PostgreSQL has one of its own from 18 on.';
 
 CREATE FUNCTION core.ensure_partitions(parent regclass, months integer) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER

@@ -39,7 +39,6 @@ CREATE TABLE sgx.sealed_data_items (
     original_size       integer      NOT NULL,
     sealed_size         integer      NOT NULL,
     fingerprint         text         NOT NULL,
-    content_type        text,
     metadata            jsonb,
     created_at          timestamptz  NOT NULL DEFAULT now(),
     updated_at          timestamptz  NOT NULL DEFAULT now(),

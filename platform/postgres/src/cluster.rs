@@ -1,7 +1,7 @@
 //! PGDATA: initialised whole or not at all, and checked before a server touches it. Not here: its configuration.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -34,15 +34,26 @@ pub(crate) fn ensure(
 /// Whether there is a database; an error if it is not one for these binaries and this user.
 pub(crate) fn check(binaries: &Binaries, data_dir: &DataDir) -> Result<bool, Error> {
     let dir = data_dir.pgdata();
+    let foreign = |owner| Error::WrongOwner {
+        dir: dir.clone(),
+        owner: name_of(owner),
+        user: data_dir.account().name().to_owned(),
+    };
+    let owner = match fs::metadata(&dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        found => found.at(&dir)?.uid(),
+    };
+    let is_empty = match fs::read_dir(&dir) {
+        // PGDATA is its owner's alone.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(foreign(owner)),
+        entries => entries.at(&dir)?.next().is_none(),
+    };
     let version = dir.join("PG_VERSION");
     if !version.exists() {
-        let is_empty = fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
         return if is_empty { Ok(false) } else { Err(Error::NotADatabase { dir }) };
     }
-    let owner = fs::metadata(&dir).at(&dir)?.uid();
-    let account = data_dir.account();
-    if owner != account.uid() {
-        return Err(Error::WrongOwner { dir, owner: name_of(owner), user: account.name().to_owned() });
+    if owner != data_dir.account().uid() {
+        return Err(foreign(owner));
     }
     let found = fs::read_to_string(&version).at(&version)?.trim().to_owned();
     let have = binaries.version().major;

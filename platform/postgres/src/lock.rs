@@ -5,8 +5,13 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 use crate::data_dir::DataDir;
 use crate::error::{At, Error};
+
+/// As root in a user's directory, a link laid there must not lead to a file of root's.
+pub(crate) const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Held by the one running `nsl up` of a data directory, until it is dropped.
 #[derive(Debug)]
@@ -43,5 +48,7 @@ pub(crate) fn exclusive(path: &Path) -> Result<File, Error> {
 }
 
 fn open(path: &Path) -> Result<File, Error> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).at(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINK);
+    options.open(path).at(path)
 }

@@ -206,7 +206,9 @@ impl Launch<'_> {
                     tracing::warn!("this PostgreSQL is built without TLS: it gets a Unix socket and no TCP");
                     self.settings.tcp = false;
                 }
-                Cause::StillInUse | Cause::NoTls | Cause::Other => return Err(log::failure(self.data_dir, &said)),
+                Cause::StillInUse | Cause::NoTls | Cause::Other => {
+                    return Err(log::failure(self.data_dir, &said));
+                }
             }
         }
     }
@@ -232,8 +234,14 @@ impl Launch<'_> {
         self.settings.write(self.data_dir, self.binaries, socket_dir, port)?;
         let pgdata = self.data_dir.pgdata();
         let path = self.data_dir.start_log();
-        let log =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path).at(&path)?;
+        let log = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(lock::NO_LINK)
+            .open(&path)
+            .at(&path)?;
         let mark = Mark::set(self.data_dir);
         let binary = self.binaries.dir().join("postgres");
         let mut command = self.data_dir.account().command(&binary);

@@ -1,1 +1,55 @@
+#![doc = include_str!("../README.md")]
 
+/// Use cases: authorize → load → decide → store → event and audit → commit.
+mod actions;
+/// Request and response types, thin handlers, routes.
+mod api;
+/// Section `SGX`.
+mod config;
+/// Types and rules of sealed items, pure.
+mod domain;
+/// The one error enum and its one mapping to an API error.
+mod error;
+/// The events that the service emits.
+mod events;
+/// Background loops.
+mod jobs;
+/// All SQL of the schema `sgx`.
+pub mod store;
+
+use std::sync::Arc;
+
+use nsl_core::context::Base;
+use nsl_core::ports::SecurityEvents;
+use nsl_core::{ApiError, Service};
+
+pub use actions::root::RootKey;
+pub use actions::Sgx;
+pub use config::{SgxConfig, section};
+pub use error::StartError;
+
+/// Makes the service: its key ring, its writers, its routes.
+pub async fn service(
+    base: &Base,
+    config: SgxConfig,
+    root: Arc<RootKey>,
+    security: Arc<dyn SecurityEvents>,
+) -> Result<Service, StartError> {
+    let sgx = Sgx::start(base, config, root, security).await?;
+    jobs::start(base, &sgx);
+    Ok(Service {
+        name: "sgx",
+        router: api::router(Arc::clone(&sgx)),
+        root: utoipa_axum::router::OpenApiRouter::new(),
+        health: sgx,
+    })
+}
+
+/// The error that a request meets when the service's own data are at fault.
+pub(crate) type Result<T, E = error::Error> = std::result::Result<T, E>;
+
+impl From<error::Error> for ApiError {
+    fn from(error: error::Error) -> Self {
+        error.into_api()
+    }
+}

@@ -8,7 +8,7 @@
 //! Here belong the layers, the sections that the platform itself owns, connection strings and secrets. A
 //! service's section is a type in that service; it registers itself through [`Registry`].
 
-pub mod connection;
+mod connection;
 mod deserialize;
 mod environment;
 mod error;
@@ -24,11 +24,13 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use self::connection::{Address, ConnectionString, ConnectionStringError, Host, SslMode};
 pub use self::error::ConfigError;
 pub use self::registry::{Registry, Section};
 pub use self::secret::{Secret, SecretError, check_strength, fresh};
 pub use self::sections::{
-    ConnectionStringsConfig, DatabaseConfig, LoggingConfig, RoleConfig, RolesConfig, platform_sections,
+    ConnectionStringsConfig, DatabaseConfig, HttpConfig, LogFormat, LoggingConfig, RoleConfig, RolesConfig,
+    platform_sections,
 };
 pub use self::show::Row;
 

@@ -1,7 +1,8 @@
-//! The sections that the platform itself owns. Those of the database and of logging are here; `Http` stands
-//! with the server, and a service's section in that service.
+//! The sections that the platform itself owns: the database, HTTP and logging. A service's section lives in
+//! that service.
 
-use std::num::NonZeroUsize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,17 @@ use super::connection::ConnectionString;
 use super::error::ConfigError;
 use super::registry::Section;
 use super::secret::Secret;
-use crate::http::HttpConfig;
-use crate::telemetry::LogFormat;
+
+const REQUEST_TIMEOUT_SECONDS: NonZeroU64 = match NonZeroU64::new(30) {
+    Some(seconds) => seconds,
+    None => NonZeroU64::MIN,
+};
+
+/// Room for a batch of sealed values of 1 MiB each, which base64 makes a third larger.
+const MAX_BODY_BYTES: NonZeroUsize = match NonZeroUsize::new(16 << 20) {
+    Some(bytes) => bytes,
+    None => NonZeroUsize::MIN,
+};
 
 /// The platform's sections, to be registered beside those of the services.
 pub fn platform_sections() -> Result<Vec<Section>, ConfigError> {
@@ -53,7 +63,7 @@ pub struct DatabaseConfig {
     /// Where the PostgreSQL programs are, when the search for them finds none or the wrong ones.
     pub bin_dir: Option<PathBuf>,
     /// Connections of each pool at most; without it, `Maximum Pool Size` of the connection string.
-    pub max_pool_size: Option<NonZeroUsize>,
+    pub max_pool_size: Option<NonZeroU32>,
 }
 
 /// The login roles, under their names in the database.
@@ -76,6 +86,28 @@ pub struct RoleConfig {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+pub struct HttpConfig {
+    pub listen: SocketAddr,
+    pub request_timeout_seconds: NonZeroU64,
+    pub max_body_bytes: NonZeroUsize,
+    /// Opens `/metrics` to callers beyond loopback that present it.
+    #[serde(skip_serializing)]
+    pub scrape_token: Option<Secret>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            request_timeout_seconds: REQUEST_TIMEOUT_SECONDS,
+            max_body_bytes: MAX_BODY_BYTES,
+            scrape_token: None,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
 pub struct LoggingConfig {
     pub format: LogFormat,
     /// A level, or a filter by target such as `info,nsl_sgx=debug`.
@@ -86,6 +118,15 @@ impl Default for LoggingConfig {
     fn default() -> Self {
         Self { format: LogFormat::Auto, level: "info".to_owned() }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    Human,
+    Json,
 }
 
 #[cfg(test)]
@@ -104,7 +145,7 @@ mod tests {
         let config = load(&[]);
         let http: HttpConfig = config.section("Http").unwrap();
         assert_eq!(http.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(http.request_timeout_seconds, 30);
+        assert_eq!((http.request_timeout_seconds.get(), http.max_body_bytes.get()), (30, 16 << 20));
         assert!(http.scrape_token.is_none());
         let logging: LoggingConfig = config.section("Logging").unwrap();
         assert_eq!((logging.format, logging.level.as_str()), (LogFormat::Auto, "info"));
@@ -134,5 +175,13 @@ mod tests {
         assert_eq!(database.max_pool_size.unwrap().get(), 12);
         assert_eq!(config.section::<HttpConfig>("Http").unwrap().listen.port(), 9000);
         assert_eq!(config.section::<LoggingConfig>("Logging").unwrap().format, LogFormat::Json);
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_refused() {
+        for name in ["Http__RequestTimeoutSeconds", "Http__MaxBodyBytes"] {
+            let refusal = load(&[(name, "0")]).section::<HttpConfig>("Http").err().unwrap().to_string();
+            assert!(refusal.contains(name), "{refusal}");
+        }
     }
 }

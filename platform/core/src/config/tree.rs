@@ -176,13 +176,11 @@ impl Node {
     ) -> Result<(), ConfigError> {
         let keys = group(shape);
         let Some((first, rest)) = path.split_first() else {
-            return match keys {
-                Some(keys) => Err(group_error(at, keys, &value.origin)),
-                None => {
-                    *self = value;
-                    Ok(())
-                }
-            };
+            if let Some(keys) = keys {
+                return Err(group_error(at, keys, &value.origin));
+            }
+            *self = value;
+            return Ok(());
         };
         if let (Some(keys), Kind::Object(entries)) = (keys, &mut self.kind) {
             let (known, inner) = find(keys, first).ok_or_else(|| unknown(at, first, keys, &value.origin))?;

@@ -53,6 +53,12 @@ impl DbError {
     }
 }
 
+/// Whether the answer to a COMMIT tells that it did not take effect. A lost connection does not, nor does the end of the
+/// session (57P01): it can come after the commit and before its answer.
+pub(super) fn is_settled(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|db| !db.code().code().starts_with("57P"))
+}
+
 /// The message with its causes: the driver and the pool hide the reason in `source()`.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -71,7 +77,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 impl From<tokio_postgres::Error> for DbError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
-            return if error.is_closed() || std::error::Error::source(&error).is_some_and(|s| s.is::<std::io::Error>()) {
+            return if error.is_closed() || std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>) {
                 Self::Unavailable(chain(&error))
             } else {
                 Self::Refused { state: "driver".to_owned(), text: chain(&error) }

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tokio_postgres::Row;
 
-use super::pool::{SET_TENANTS, Scoped, tenants_setting};
+use super::error::is_settled;
+use super::pool::{SET_TENANTS, Scoped, Wanted, answer, tenants_setting};
 use super::sql::{Conn, Param};
 use super::{Db, DbError, Login, uow};
 use crate::ids::TenantId;
@@ -173,22 +174,30 @@ impl<W: HotWrite> Shared<W> {
     async fn run(&self, stop: tokio_util::sync::CancellationToken) {
         loop {
             let batch = self.take();
-            if batch.items.is_empty() {
-                drop(batch);
-                tokio::select! {
-                    () = self.arrived.notified() => {}
-                    () = stop.cancelled() => {
-                        let mut queue = self.lock();
-                        queue.closed = true;
-                        if queue.waiting.is_empty() {
-                            return;
-                        }
-                    }
-                }
+            if !batch.items.is_empty() {
+                self.commit(batch).await;
                 continue;
             }
-            self.commit(batch).await;
+            drop(batch);
+            if !stop.is_cancelled() {
+                tokio::select! {
+                    () = self.arrived.notified() => {}
+                    () = stop.cancelled() => {}
+                }
+            } else if self.close() {
+                return;
+            } else {
+                // What still waits has its key in the other writer's batch, which rings when it ends.
+                self.arrived.notified().await;
+            }
         }
+    }
+
+    /// Takes no more commands; true when none is left to be taken.
+    fn close(&self) -> bool {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.waiting.is_empty()
     }
 
     /// Takes what may go together, leaving what has to wait in its order.
@@ -219,7 +228,8 @@ impl<W: HotWrite> Shared<W> {
         queue.waiting = rest;
         drop(queue);
         items.sort_by(|a, b| a.key.cmp(&b.key));
-        metrics::histogram!("nsl_group_commit_batch_size", "batch" => W::NAME).record(items.len() as f64);
+        let size = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        metrics::histogram!("nsl_group_commit_batch_size", "batch" => W::NAME).record(size);
         let keys = items.iter().filter_map(|item| item.key.clone()).collect();
         InFlight { shared: self, keys, items }
     }
@@ -266,11 +276,10 @@ impl<W: HotWrite> Shared<W> {
             }
         }
         self.adapt(size, started.elapsed());
-        drop(batch);
+        // Before its keys are free: else a later command of one of them could overtake.
         self.put_back(again);
+        drop(batch);
         self.db.recorded().notify_one();
-        // Keys that were in flight may have kept commands waiting.
-        self.arrived.notify_one();
     }
 
     async fn write_piece(&self, piece: &[Item<W>]) -> Result<Vec<Verdict<W::Outcome>>, DbError> {
@@ -281,7 +290,7 @@ impl<W: HotWrite> Shared<W> {
         let tenants = tenants_setting(&tenants);
         let read = Scoped::over(&self.db, self.login, tenants.clone());
         let prepared = self.write.prepare(&read, &commands).await?;
-        let batch = Batch { db: &self.db, login: self.login, tenants };
+        let batch = Batch::over(&self.db, self.login, tenants);
         let verdicts = self.write.write(&batch, &commands, prepared).await?;
         if verdicts.len() != piece.len() {
             return Err(DbError::NoRow(W::NAME));
@@ -328,6 +337,11 @@ impl<W: HotWrite> Drop for InFlight<'_, W> {
         for key in &self.keys {
             queue.in_flight.remove(key);
         }
+        drop(queue);
+        if !self.keys.is_empty() {
+            // They may have kept commands waiting.
+            self.shared.arrived.notify_one();
+        }
     }
 }
 
@@ -338,10 +352,21 @@ pub struct Batch<'s> {
     tenants: String,
 }
 
+impl<'s> Batch<'s> {
+    pub(super) fn over(db: &'s Db, login: Login, tenants: String) -> Self {
+        Self { db, login, tenants }
+    }
+}
+
 const CURRENT_XID: &str = "SELECT pg_catalog.pg_current_xact_id()::text";
 
-impl Conn for Batch<'_> {
-    async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, DbError> {
+impl Batch<'_> {
+    async fn run(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+        wanted: Wanted,
+    ) -> Result<(Vec<Row>, u64), DbError> {
         let client = self.db.client(self.login).await?;
         // Prepared before the pipeline: a prepare in the middle would let COMMIT overtake the statement.
         let set = client.prepare_cached(SET_TENANTS).await?;
@@ -352,7 +377,7 @@ impl Conn for Batch<'_> {
             client.batch_execute("BEGIN"),
             client.query(&set, &tenants),
             client.query_one(&current, &[]),
-            client.query(&statement, params),
+            answer(&client, &statement, params, wanted),
             client.batch_execute("COMMIT"),
         );
         // COMMIT of a failed transaction answers Ok (it rolled back): the outcome is the statement's answer first.
@@ -367,7 +392,7 @@ impl Conn for Batch<'_> {
         };
         match committed {
             Ok(()) => Ok(rows?),
-            Err(error) if refused(&error) => Err(error.into()),
+            Err(error) if is_settled(&error) => Err(error.into()),
             Err(_) => {
                 drop(deadpool_postgres::Object::take(client));
                 let xid: String = xid.and_then(|row| row.try_get(0)).map_err(|_| DbError::OutcomeUnknown)?;
@@ -377,7 +402,14 @@ impl Conn for Batch<'_> {
         }
     }
 
+}
+
+impl Conn for Batch<'_> {
+    async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, DbError> {
+        Ok(self.run(sql, params, Wanted::Rows).await?.0)
+    }
+
     async fn execute(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, DbError> {
-        Ok(self.query(sql, params).await?.len() as u64)
+        Ok(self.run(sql, params, Wanted::Count).await?.1)
     }
 }

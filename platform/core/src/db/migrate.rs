@@ -22,6 +22,7 @@ pub struct Migration {
 }
 
 /// The database that this program carries.
+#[expect(clippy::unreadable_literal, reason = "a version is a date and a time of day, read as such")]
 pub const MIGRATIONS: &[Migration] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
 /// Roles and what else only a superuser may do (`docker/postgres/roles.sql`).
@@ -131,7 +132,7 @@ pub async fn migrate(client: &Client, migrations: &[Migration]) -> Result<Vec<i6
 }
 
 async fn lock(client: &Client) -> Result<(), MigrateError> {
-    const PATIENCE: Duration = Duration::from_secs(120);
+    const PATIENCE: Duration = Duration::from_mins(2);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut pause = tokio::time::interval(Duration::from_millis(200));
     loop {

@@ -4,9 +4,15 @@
 //! A statement runs in one of three ways: alone ([`Db::read`], one round trip), in a [`UnitOfWork`] (load, decide,
 //! write, event, audit, commit), or with others in a [`group`] commit.
 
+/// Audit rows of what writes nothing else, such as reads, in a group commit of their own.
+pub mod audit;
 mod error;
 /// Group commit: what queued while the last transaction committed shares the next.
 pub mod group;
+/// The health check of the database itself.
+pub mod health;
+/// First answers to requests that carry an Idempotency-Key, kept for replay.
+pub mod idempotency;
 /// Leases in PostgreSQL for what only one process may do.
 pub mod lease;
 /// The migration runner and what it checks.

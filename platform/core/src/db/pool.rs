@@ -9,8 +9,9 @@ use std::time::Duration;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio::sync::Notify;
 use tokio_postgres::config::SslMode as DriverTls;
-use tokio_postgres::{NoTls, Row};
+use tokio_postgres::{NoTls, Row, Statement};
 
+use super::group::Batch;
 use super::sql::{Conn, Param};
 use super::tls;
 use super::{DbError, TlsError, UnitOfWork};
@@ -241,6 +242,16 @@ impl Db {
         Scoped { db: self, login, tenants: tenants_setting(&[tenant]) }
     }
 
+    /// Single statements over several tenants: jobs that serve all of them.
+    pub fn read_many(&self, login: Login, tenants: &[TenantId]) -> Scoped<'_> {
+        Scoped { db: self, login, tenants: tenants_setting(tenants) }
+    }
+
+    /// One statement that writes for one tenant, alone in its transaction; a lost COMMIT is asked for.
+    pub fn write(&self, login: Login, tenant: TenantId) -> Batch<'_> {
+        Batch::over(self, login, tenants_setting(&[tenant]))
+    }
+
     /// Single statements on tables that belong to no tenant (or that a login may read across tenants).
     pub fn global(&self, login: Login) -> Scoped<'_> {
         Scoped { db: self, login, tenants: tenants_setting(&[]) }
@@ -287,12 +298,11 @@ fn pool(endpoint: &Endpoint, login: Login, credentials: &Credentials) -> Result<
     // A statement that hangs must not hold a connection for ever, nor a forgotten transaction its locks.
     config.options("-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s");
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = match endpoint.tls {
-        SslMode::Disable => Manager::from_config(config, NoTls, manager_config),
-        _ => {
-            let connector = tls::connector(endpoint.tls, endpoint.root_certificate.as_deref())?;
-            Manager::from_config(config, connector, manager_config)
-        }
+    let manager = if endpoint.tls == SslMode::Disable {
+        Manager::from_config(config, NoTls, manager_config)
+    } else {
+        let connector = tls::connector(endpoint.tls, endpoint.root_certificate.as_deref())?;
+        Manager::from_config(config, connector, manager_config)
     };
     let mut builder = Pool::builder(manager)
         .max_size(endpoint.max_pool_size)
@@ -310,6 +320,27 @@ fn pool(endpoint: &Endpoint, login: Login, credentials: &Credentials) -> Result<
     builder.build().map_err(|error| TlsError::Pool(error.to_string()))
 }
 
+/// What a statement is run for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    Rows,
+    /// How many rows it touched.
+    Count,
+}
+
+/// Its request goes out at the first poll, so that several of them make one round trip.
+pub(super) async fn answer(
+    client: &Object,
+    statement: &Statement,
+    params: &[Param<'_>],
+    wanted: Wanted,
+) -> Result<(Vec<Row>, u64), tokio_postgres::Error> {
+    match wanted {
+        Wanted::Rows => Ok((client.query(statement, params).await?, 0)),
+        Wanted::Count => Ok((Vec::new(), client.execute(statement, params).await?)),
+    }
+}
+
 /// Statements that run alone: BEGIN, the tenants, the statement and COMMIT go out together.
 pub struct Scoped<'db> {
     db: &'db Db,
@@ -322,21 +353,21 @@ impl<'db> Scoped<'db> {
         Self { db, login, tenants }
     }
 
-    async fn alone(&self, sql: &'static str, params: &[Param<'_>]) -> Result<(Vec<Row>, u64), DbError> {
+    async fn alone(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+        wanted: Wanted,
+    ) -> Result<(Vec<Row>, u64), DbError> {
         let client = self.db.client(self.login).await?;
         // Both must be prepared first: a prepare in the middle would let COMMIT overtake the statement.
         let set = client.prepare_cached(SET_TENANTS).await?;
         let statement = client.prepare_cached(sql).await?;
         let tenants: [Param<'_>; 1] = [&self.tenants];
-        let answer = async {
-            let rows = client.query(&statement, params).await?;
-            let affected = rows.len() as u64;
-            Ok::<_, tokio_postgres::Error>((rows, affected))
-        };
         let (begun, set, answer, committed) = tokio::join!(
             client.batch_execute("BEGIN"),
             client.query(&set, &tenants),
-            answer,
+            answer(&client, &statement, params, wanted),
             client.batch_execute("COMMIT"),
         );
         begun?;
@@ -349,12 +380,10 @@ impl<'db> Scoped<'db> {
 
 impl Conn for Scoped<'_> {
     async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, DbError> {
-        Ok(self.alone(sql, params).await?.0)
+        Ok(self.alone(sql, params, Wanted::Rows).await?.0)
     }
 
-    /// For statements without RETURNING the driver's count is not at hand here; a single write that needs it returns
-    /// its rows.
     async fn execute(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, DbError> {
-        Ok(self.alone(sql, params).await?.1)
+        Ok(self.alone(sql, params, Wanted::Count).await?.1)
     }
 }

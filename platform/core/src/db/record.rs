@@ -2,6 +2,8 @@
 //! `core::db` alone writes them. A hot `store` statement may insert into the two in its CTE, with exactly
 //! [`EVENT_COLUMNS`] and [`AUDIT_COLUMNS`]; a test compares.
 
+#![expect(clippy::too_many_arguments, reason = "a statement has as many parameters as its row has columns")]
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -167,11 +169,14 @@ impl<'a> FromIterator<&'a AuditRow> for AuditColumns<'a> {
 }
 
 /// Writes audit rows in one statement.
-pub async fn write_audits(c: &impl Conn, rows: &[AuditRow]) -> Result<(), DbError> {
-    if rows.is_empty() {
+pub async fn write_audits<'a>(
+    c: &impl Conn,
+    rows: impl IntoIterator<Item = &'a AuditRow> + Send,
+) -> Result<(), DbError> {
+    let a: AuditColumns<'_> = rows.into_iter().collect();
+    if a.ids.is_empty() {
         return Ok(());
     }
-    let a: AuditColumns<'_> = rows.iter().collect();
     insert_audits(
         c,
         &a.ids,

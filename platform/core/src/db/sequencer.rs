@@ -32,6 +32,9 @@ crate::row! {
     struct State { system_identifier: Option<i64>, current_system: i64 }
 }
 crate::row! {
+    struct AuditState { system_identifier: Option<i64>, current_system: i64, horizon: String }
+}
+crate::row! {
     struct Taken { taken: i64 }
 }
 crate::row! {
@@ -56,29 +59,38 @@ crate::queries! {
         "SELECT s.system_identifier, (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c) AS current_system \
          FROM eventsourcing.sequencer s FOR UPDATE OF s";
 
-    /// `bound` is one past the last xid taken; a step that would cut a transaction takes it whole.
+    /// `bound` is one past the last xid taken; a step that would cut a transaction takes it whole. `chain` adds earlier
+    /// versions from beyond the bound. One from beyond the horizon is not taken yet, and what follows it waits.
+    ///
+    /// The look into the log is a scalar sub-select, for an anti-join could be planned as a hash of the whole log.
     fn take_events(step: i64) -> one<Taken> =
-        "WITH state AS MATERIALIZED ( \
+        "WITH RECURSIVE state AS MATERIALIZED ( \
              SELECT s.next_position, s.cursor, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) AS horizon \
              FROM eventsourcing.sequencer s), \
          bound AS MATERIALIZED ( \
              SELECT coalesce((SELECT ((e.xid::text::bigint + 1)::text)::xid8 \
                      FROM eventsourcing.events e, state \
-                     WHERE e.xid >= state.cursor AND e.xid < state.horizon ORDER BY e.xid OFFSET $1 LIMIT 1), \
+                     WHERE e.xid >= state.cursor AND e.xid < state.horizon \
+                       AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = e.id) IS NULL \
+                     ORDER BY e.xid OFFSET $1 LIMIT 1), \
                  state.horizon) AS upper FROM state), \
-         found AS MATERIALIZED ( \
-             SELECT e.id, e.tenant_id, e.stream, e.version, e.xid, \
-                    row_number() OVER (ORDER BY e.xid, e.id) AS place, \
-                    EXISTS (SELECT FROM eventsourcing.events p \
-                            WHERE p.tenant_id = e.tenant_id AND p.stream = e.stream AND p.version = e.version - 1 \
-                              AND p.xid >= bound.upper \
-                              AND NOT EXISTS (SELECT FROM eventsourcing.log l WHERE l.event_id = p.id)) AS must_wait \
+         chain AS ( \
+             SELECT e.id, e.tenant_id, e.stream, e.version, e.xid \
              FROM eventsourcing.events e, state, bound \
              WHERE e.xid >= state.cursor AND e.xid < bound.upper \
-               AND NOT EXISTS (SELECT FROM eventsourcing.log l WHERE l.event_id = e.id)), \
+               AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = e.id) IS NULL \
+             UNION \
+             SELECT p.id, c.tenant_id, c.stream, p.version, p.xid \
+             FROM chain c CROSS JOIN bound CROSS JOIN LATERAL ( \
+                 SELECT e.id, e.version, e.xid FROM eventsourcing.events e \
+                 WHERE e.tenant_id = c.tenant_id AND e.stream = c.stream AND e.version = c.version - 1 LIMIT 1) p \
+             WHERE p.xid >= bound.upper \
+               AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = p.id) IS NULL), \
          in_stream AS MATERIALIZED ( \
-             SELECT f.*, bool_or(f.must_wait) OVER earlier AS waits, max(f.place) OVER earlier AS turn \
-             FROM found f WINDOW earlier AS (PARTITION BY f.tenant_id, f.stream ORDER BY f.version)), \
+             SELECT f.id, f.tenant_id, f.version, f.xid, \
+                    bool_or(f.xid >= state.horizon) OVER earlier AS waits, max(f.place) OVER earlier AS turn \
+             FROM (SELECT c.*, row_number() OVER (ORDER BY c.xid, c.id) AS place FROM chain c) f, state \
+             WINDOW earlier AS (PARTITION BY f.tenant_id, f.stream ORDER BY f.version)), \
          placed AS ( \
              INSERT INTO eventsourcing.log (position, event_id, tenant_id) \
              SELECT state.next_position - 1 + row_number() OVER (ORDER BY i.turn, i.version), i.id, i.tenant_id \
@@ -89,7 +101,7 @@ crate::queries! {
                  cursor = least((SELECT upper FROM bound), \
                      (SELECT i.xid FROM in_stream i WHERE i.waits ORDER BY i.xid LIMIT 1)), \
                  updated_at = now() \
-             WHERE EXISTS (SELECT FROM found) \
+             WHERE EXISTS (SELECT FROM placed) \
              RETURNING 1) \
          SELECT (SELECT count(*) FROM placed) AS taken";
 
@@ -114,8 +126,10 @@ crate::queries! {
 
     fn announce(channel: &str) -> exec = "SELECT pg_catalog.pg_notify($1, '')";
 
-    fn lock_audits() -> one<State> =
-        "SELECT s.system_identifier, (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c) AS current_system \
+    /// The horizon is that of this statement: nothing below it can be missed by the next, whose snapshot is later.
+    fn lock_audits() -> one<AuditState> =
+        "SELECT s.system_identifier, (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c) AS current_system, \
+                pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text AS horizon \
          FROM monitoring.audit_sequencer s FOR UPDATE OF s";
 
     /// With `leftovers` the cursor is not looked at. The rows to hash, and where the cursor goes after them.
@@ -126,7 +140,9 @@ crate::queries! {
          bound AS MATERIALIZED ( \
              SELECT coalesce((SELECT ((a.xid::text::bigint + 1)::text)::xid8 \
                      FROM monitoring.audit_logs a, state \
-                     WHERE a.xid >= state.cursor AND a.xid < state.horizon ORDER BY a.xid OFFSET $1 LIMIT 1), \
+                     WHERE a.xid >= state.cursor AND a.xid < state.horizon \
+                       AND (SELECT l.leaf_index FROM monitoring.audit_leaves l WHERE l.audit_id = a.id) IS NULL \
+                     ORDER BY a.xid OFFSET $1 LIMIT 1), \
                  state.horizon) AS upper FROM state) \
          SELECT a.id, a.tenant_id, a.service_name::text AS service_name, a.action::text AS action, \
                 a.resource_type::text AS resource_type, a.resource_id, a.user_id, \
@@ -137,7 +153,7 @@ crate::queries! {
                 CASE WHEN $2::bool THEN state.horizon ELSE bound.upper END::text AS upper_xid \
          FROM monitoring.audit_logs a, state, bound \
          WHERE ($2::bool OR (a.xid >= state.cursor AND a.xid < bound.upper)) \
-           AND NOT EXISTS (SELECT FROM monitoring.audit_leaves l WHERE l.audit_id = a.id) \
+           AND (SELECT l.leaf_index FROM monitoring.audit_leaves l WHERE l.audit_id = a.id) IS NULL \
          ORDER BY a.xid, a.id";
 
     fn add_leaves(indexes: &[i64], audits: &[Uuid], tenants: &[TenantId], hashes: &[&[u8]]) -> exec =
@@ -149,14 +165,13 @@ crate::queries! {
              system_identifier = $3, updated_at = now()";
 
     /// Without rows to take, the new cluster is noted all the same.
-    fn adopt_audits(system_identifier: i64) -> exec =
-        "UPDATE monitoring.audit_sequencer SET system_identifier = $1, \
-             cursor = pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), updated_at = now()";
+    fn adopt_audits(system_identifier: i64, horizon: &str) -> exec =
+        "UPDATE monitoring.audit_sequencer SET system_identifier = $1, cursor = ($2::text)::xid8, updated_at = now()";
 
     /// At most 10,000 are counted: health asks whether it is many, not how many.
     fn count_backlog() -> one<Taken> =
         "SELECT count(*) AS taken FROM (SELECT FROM eventsourcing.events e, eventsourcing.sequencer s \
-             WHERE e.xid >= s.cursor AND NOT EXISTS (SELECT FROM eventsourcing.log l WHERE l.event_id = e.id) \
+             WHERE e.xid >= s.cursor AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = e.id) IS NULL \
              LIMIT 10000) AS waiting";
 
     /// Events of one tenant after a position, in order.
@@ -236,7 +251,7 @@ async fn step_audits(work: &UnitOfWork<'_>) -> Result<i64, DbError> {
     let entries = find_audits(work, STEP, leftovers).await?;
     let Some(first) = entries.first() else {
         if leftovers {
-            adopt_audits(work, state.current_system).await?;
+            adopt_audits(work, state.current_system, &state.horizon).await?;
         }
         return Ok(0);
     };

@@ -6,7 +6,7 @@ use std::future::Future;
 
 pub use postgres_types::private::BytesMut;
 pub use postgres_types::{FromSql, IsNull, ToSql, Type};
-pub use tokio_postgres::Row;
+pub use tokio_postgres::{Error as RowError, Row};
 
 use super::DbError;
 
@@ -75,7 +75,7 @@ macro_rules! row {
                 takes_null: $crate::db::sql::takes_null::<$ty>,
             }),*];
 
-            fn from_row(row: &$crate::db::sql::Row) -> Result<Self, ::tokio_postgres::Error> {
+            fn from_row(row: &$crate::db::sql::Row) -> Result<Self, $crate::db::sql::RowError> {
                 let mut index = 0..;
                 Ok(Self { $($field: row.try_get(index.next().unwrap_or_default())?),* })
             }
@@ -114,13 +114,13 @@ macro_rules! queries {
     (@out many $row:ty) => { Vec<$row> };
     (@out exec) => { u64 };
     (@run $c:ident, $sql:expr, $params:ident, $name:ident, one $row:ty) => {
-        $crate::db::sql::single($c.query($sql, $params).await?, stringify!($name))
+        $crate::db::sql::single(&$c.query($sql, $params).await?, stringify!($name))
     };
     (@run $c:ident, $sql:expr, $params:ident, $name:ident, opt $row:ty) => {
-        $crate::db::sql::first($c.query($sql, $params).await?)
+        $crate::db::sql::first(&$c.query($sql, $params).await?)
     };
     (@run $c:ident, $sql:expr, $params:ident, $name:ident, many $row:ty) => {
-        $crate::db::sql::all($c.query($sql, $params).await?)
+        $crate::db::sql::all(&$c.query($sql, $params).await?)
     };
     (@run $c:ident, $sql:expr, $params:ident, $name:ident, exec) => { $c.execute($sql, $params).await };
     (@columns exec) => { None };
@@ -128,17 +128,17 @@ macro_rules! queries {
 }
 
 /// The first row, if there is one.
-pub fn first<R: FromRow>(rows: Vec<Row>) -> Result<Option<R>, DbError> {
+pub fn first<R: FromRow>(rows: &[Row]) -> Result<Option<R>, DbError> {
     Ok(rows.first().map(R::from_row).transpose()?)
 }
 
 /// The row of a statement that always has one.
-pub fn single<R: FromRow>(rows: Vec<Row>, name: &'static str) -> Result<R, DbError> {
+pub fn single<R: FromRow>(rows: &[Row], name: &'static str) -> Result<R, DbError> {
     first(rows)?.ok_or(DbError::NoRow(name))
 }
 
 /// Every row.
-pub fn all<R: FromRow>(rows: Vec<Row>) -> Result<Vec<R>, DbError> {
+pub fn all<R: FromRow>(rows: &[Row]) -> Result<Vec<R>, DbError> {
     Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
 }
 

@@ -3,6 +3,7 @@
 use deadpool_postgres::Object;
 use tokio_postgres::Row;
 
+use super::error::is_settled;
 use super::pool::{SET_TENANTS, tenants_setting};
 use super::record::{self, Audit, AuditRow, DomainEvent, NewEvent};
 use super::sql::{Conn, Param};
@@ -58,13 +59,13 @@ impl<'c> UnitOfWork<'c> {
         record::write_events(&self, self.caller, &events).await?;
         record::write_audits(&self, &audits).await?;
         let xid = self.current_xid().await?;
-        match self.client()?.batch_execute("COMMIT").await.map_err(DbError::from) {
+        match self.client()?.batch_execute("COMMIT").await {
             Ok(()) => {}
-            Err(DbError::Unavailable(_)) => {
+            Err(error) if is_settled(&error) => return Err(error.into()),
+            Err(_) => {
                 drop(self.client.take().map(Object::take));
                 outcome(&self.db, xid).await?;
             }
-            Err(error) => return Err(error),
         }
         // Ended: the connection goes back to its pool.
         drop(self.client.take());

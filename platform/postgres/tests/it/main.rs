@@ -50,7 +50,7 @@ impl Place {
 
     fn psql(&self, server: &Server, target: &str, sql: &str, password: &str) -> Output {
         let mut psql = Command::new(self.binaries.tool("psql").unwrap());
-        psql.env("PGPASSWORD", password).current_dir("/").stdin(Stdio::null());
+        psql.env("PGPASSWORD", password).env("HOME", "/").current_dir("/").stdin(Stdio::null());
         psql.arg(format!("{target} port={} user=postgres dbname=postgres", server.port()));
         psql.args(["-XAtqc", sql]).output().unwrap()
     }

@@ -5,7 +5,9 @@ mod npgsql;
 mod settings;
 mod uri;
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::secret::Secret;
 
@@ -13,7 +15,9 @@ use super::secret::Secret;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SslMode {
     Disable,
-    /// Encrypt where the server can. Stands for `Allow` too, which would rather not encrypt but may.
+    /// Encrypt only where the server insists.
+    Allow,
+    /// Encrypt where the server can.
     #[default]
     Prefer,
     /// Encrypt, and trust any certificate.
@@ -28,6 +32,7 @@ impl SslMode {
     fn npgsql_name(self) -> &'static str {
         match self {
             Self::Disable => "Disable",
+            Self::Allow => "Allow",
             Self::Prefer => "Prefer",
             Self::Require => "Require",
             Self::VerifyCa => "VerifyCA",
@@ -38,6 +43,7 @@ impl SslMode {
     fn libpq_name(self) -> &'static str {
         match self {
             Self::Disable => "disable",
+            Self::Allow => "allow",
             Self::Prefer => "prefer",
             Self::Require => "require",
             Self::VerifyCa => "verify-ca",
@@ -46,30 +52,43 @@ impl SslMode {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A name or an IP address (without brackets).
+    Tcp(String),
+    /// The directory of a Unix socket.
+    Socket(PathBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    pub address: Address,
+    pub port: u16,
+}
+
 /// What a connection string says; `None` where it leaves the choice to the program.
 pub struct ConnectionString {
-    /// A name, an IP address (without brackets), or the directory of a Unix socket.
-    pub host: String,
-    pub port: u16,
+    /// At least one; tried in order.
+    pub hosts: Vec<Host>,
     pub database: String,
     pub username: Option<String>,
     pub password: Option<Secret>,
     pub ssl_mode: SslMode,
     /// The certificate authority that `VerifyCa` and `VerifyFull` trust.
     pub root_certificate: Option<PathBuf>,
-    pub minimum_pool_size: Option<usize>,
-    pub maximum_pool_size: Option<usize>,
-    /// How old a connection may grow before its pool closes it.
-    pub lifetime_seconds: Option<u32>,
-    /// How long a connection may lie unused before its pool closes it.
-    pub idle_lifetime_seconds: Option<u32>,
-    /// For connecting.
-    pub timeout_seconds: Option<u32>,
-    /// For one statement.
-    pub command_timeout_seconds: Option<u32>,
+    pub min_pool_size: Option<u32>,
+    pub max_pool_size: Option<NonZeroU32>,
+    /// How old a connection may grow before its pool closes it; zero is no limit.
+    pub connection_lifetime: Option<Duration>,
+    /// How long a connection may lie unused before its pool closes it; zero is no limit.
+    pub idle_lifetime: Option<Duration>,
+    /// Never zero.
+    pub connect_timeout: Option<Duration>,
+    /// For one statement; zero is no limit.
+    pub command_timeout: Option<Duration>,
     pub application_name: Option<String>,
-    /// Idle time before the first keepalive.
-    pub keepalive_seconds: Option<u32>,
+    /// Idle time before the first keepalive; never zero.
+    pub keepalive: Option<Duration>,
     /// Settings for the session, as `-c name=value`.
     pub options: Option<String>,
 }
@@ -93,8 +112,6 @@ pub enum ConnectionStringError {
     Twice { key: &'static str },
     #[error("the connection string has no {key}; add it")]
     Missing { key: &'static str },
-    #[error("several hosts are not supported; name one, or the address that leads to the primary")]
-    SeveralHosts,
     #[error("{key} must be {expected}; correct the connection string")]
     Value { key: &'static str, expected: &'static str },
     #[error("the database URL is malformed: {reason}; write postgres://user:password@host:port/database")]
@@ -131,7 +148,8 @@ impl ConnectionString {
 
     /// The string for people, without the password.
     pub fn redacted(&self) -> String {
-        let mut text = format!("Host={};Port={};Database={}", self.host, self.port, self.database);
+        let hosts: Vec<String> = self.hosts.iter().map(npgsql::host_text).collect();
+        let mut text = format!("Host={};Database={}", hosts.join(","), self.database);
         if let Some(username) = &self.username {
             text.push_str(";Username=");
             text.push_str(username);
@@ -170,40 +188,38 @@ mod tests {
         assert_eq!(read.ssl_mode, SslMode::Require);
         assert_eq!(
             read.redacted(),
-            "Host=localhost;Port=5432;Database=neo_service_layer;Username=neo_user;Password=••••;SSL Mode=Require"
+            "Host=localhost:5432;Database=neo_service_layer;Username=neo_user;Password=••••;SSL Mode=Require"
         );
     }
 
     #[test]
     fn what_is_not_said_is_left_to_the_program() {
         let read = ConnectionString::parse("Host=db;Username=me").unwrap();
-        assert_eq!((read.port, read.database.as_str(), read.ssl_mode), (5432, "me", SslMode::Prefer));
+        assert_eq!(
+            (read.hosts[0].port, read.database.as_str(), read.ssl_mode),
+            (5432, "me", SslMode::Prefer)
+        );
         assert!(read.password.is_none() && read.root_certificate.is_none() && read.options.is_none());
-        for time in [
-            read.timeout_seconds,
-            read.command_timeout_seconds,
-            read.keepalive_seconds,
-            read.lifetime_seconds,
-            read.idle_lifetime_seconds,
-        ] {
-            assert_eq!(time, None);
-        }
-        assert_eq!((read.minimum_pool_size, read.maximum_pool_size), (None, None));
+        assert_eq!([read.connect_timeout, read.command_timeout, read.keepalive], [None; 3]);
+        assert_eq!([read.connection_lifetime, read.idle_lifetime], [None; 2]);
+        assert_eq!((read.min_pool_size, read.max_pool_size), (None, None));
     }
 
     #[test]
     fn what_is_said_arrives() {
         let read = ConnectionString::parse(
             "Host=db;Database=d;Minimum Pool Size=1;Maximum Pool Size=2;Connection Lifetime=3;Timeout=4;\
-             Connection Idle Lifetime=5;Command Timeout=6;Keepalive=7;Application Name=n;Options=-c a=b;\
+             Connection Idle Lifetime=5;Command Timeout=0;Keepalive=7;Application Name=n;Options=-c a=b;\
              Include Error Detail=true;Pooling=true;SSL Mode=Allow",
         )
         .unwrap();
-        assert_eq!((read.minimum_pool_size, read.maximum_pool_size), (Some(1), Some(2)));
-        assert_eq!((read.lifetime_seconds, read.timeout_seconds), (Some(3), Some(4)));
-        assert_eq!((read.idle_lifetime_seconds, read.command_timeout_seconds), (Some(5), Some(6)));
-        assert_eq!((read.keepalive_seconds, read.ssl_mode), (Some(7), SslMode::Prefer));
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!((read.min_pool_size, read.max_pool_size), (Some(1), NonZeroU32::new(2)));
+        assert_eq!((read.connection_lifetime, read.connect_timeout), (seconds(3), seconds(4)));
+        assert_eq!((read.idle_lifetime, read.command_timeout), (seconds(5), seconds(0)));
+        assert_eq!((read.keepalive, read.ssl_mode), (seconds(7), SslMode::Allow));
         assert_eq!((read.application_name.as_deref(), read.options.as_deref()), (Some("n"), Some("-c a=b")));
+        assert_eq!(ConnectionString::parse("Host=db;Database=d;Keepalive=0").unwrap().keepalive, None);
         for key in ["Timeout", "Maximum Pool Size"] {
             assert!(refusal(&format!("Host=db;Database=d;{key}=0")).contains(key));
         }
@@ -255,7 +271,6 @@ mod tests {
 
     #[test]
     fn a_key_given_by_two_names_is_refused() {
-        assert!(refusal("Host=a,b;Database=d").contains("several hosts"));
         assert!(refusal("Host=a;Server=b;Database=d").contains("Host is given twice"));
         assert!(refusal("postgres://u@a/d?user=v").contains("Username is given twice"));
     }

@@ -3,8 +3,8 @@
 
 use zeroize::Zeroizing;
 
-use super::ConnectionStringError;
 use super::settings::{Key, Settings, port};
+use super::{Address, ConnectionStringError, Host};
 
 pub(super) fn read(text: &str) -> Result<Settings, ConnectionStringError> {
     let mut settings = Settings::default();
@@ -24,7 +24,7 @@ pub(super) fn read(text: &str) -> Result<Settings, ConnectionStringError> {
             continue; // ADO.NET: as if the key were not there
         }
         if key == Key::Host {
-            settings.set_host(split_host(&value)?)?;
+            settings.set_hosts(split_hosts(&value)?)?;
         } else {
             settings.set(key, value)?;
         }
@@ -72,14 +72,15 @@ fn read_value(key: Key, text: &str) -> Result<(Zeroizing<String>, &str), Connect
     }
 }
 
+/// Hosts separated by commas.
+pub(super) fn split_hosts(text: &str) -> Result<Vec<(Address, Option<u16>)>, ConnectionStringError> {
+    text.split(',').map(|host| split_host(host.trim())).collect()
+}
+
 /// `host`, `host:port`, `[::1]:port`, a bare IPv6 address or a socket's directory.
-pub(super) fn split_host(text: &str) -> Result<(String, Option<u16>), ConnectionStringError> {
-    let text = text.trim();
-    if text.contains(',') {
-        return Err(ConnectionStringError::SeveralHosts);
-    }
+pub(super) fn split_host(text: &str) -> Result<(Address, Option<u16>), ConnectionStringError> {
     if text.starts_with('/') {
-        return Ok((text.to_owned(), None));
+        return Ok((Address::Socket(text.into()), None));
     }
     let (name, after) = match text.strip_prefix('[') {
         Some(inner) => inner.split_once(']').unwrap_or_default(),
@@ -94,11 +95,20 @@ pub(super) fn split_host(text: &str) -> Result<(String, Option<u16>), Connection
     let is_name = !name.is_empty()
         && !name.contains(|c: char| c.is_whitespace() || c.is_control() || "/[]@".contains(c));
     match own_port {
-        Some(own_port) if is_name => Ok((name.to_owned(), own_port)),
+        Some(own_port) if is_name => Ok((Address::Tcp(name.to_owned()), own_port)),
         _ => Err(ConnectionStringError::Value {
             key: Key::Host.name(),
-            expected: "a name, host:port, [IPv6]:port or the directory of a socket",
+            expected: "names, host:port, [IPv6]:port or a socket's directory, separated by commas",
         }),
+    }
+}
+
+/// A host for people.
+pub(super) fn host_text(host: &Host) -> String {
+    match &host.address {
+        Address::Socket(path) => path.display().to_string(),
+        Address::Tcp(name) if name.contains(':') => format!("[{name}]:{}", host.port),
+        Address::Tcp(name) => format!("{name}:{}", host.port),
     }
 }
 
@@ -145,8 +155,8 @@ mod tests {
             "SERVER = a ; db=d;;User Id=u; PWD=p;sslmode=verify-full;MinPoolSize=2;maximum pool size=9; ;";
         let read = ConnectionString::parse(text).unwrap();
         assert_eq!((read.database.as_str(), read.username.as_deref()), ("d", Some("u")));
-        assert_eq!((read.ssl_mode, read.minimum_pool_size), (SslMode::VerifyFull, Some(2)));
-        assert_eq!(read.maximum_pool_size, Some(9));
+        assert_eq!((read.ssl_mode, read.min_pool_size), (SslMode::VerifyFull, Some(2)));
+        assert_eq!(read.max_pool_size.unwrap().get(), 9);
     }
 
     #[test]
@@ -162,20 +172,15 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_a_name_an_address_or_a_socket() {
-        for (written, host, port) in [
-            ("a", "a", 7000),
-            ("b:6000", "b", 6000),
-            ("[::1]:6001", "::1", 6001),
-            ("[::1]", "::1", 7000),
-            ("fe80::1", "fe80::1", 7000),
-            ("/run/pg:x", "/run/pg:x", 7000),
-        ] {
-            let read = ConnectionString::parse(&format!("Host={written};Port=7000;Database=d")).unwrap();
-            assert_eq!((read.host.as_str(), read.port), (host, port), "{written}");
-        }
-        for written in ["a,b", "a:0", "a:70000", "a:", "[::1", "[]:1", "[::1]x", "a b", "u@a"] {
-            assert!(ConnectionString::parse(&format!("Host={written};Database=d")).is_err(), "{written}");
+    fn hosts_are_names_addresses_and_sockets() {
+        let read =
+            ConnectionString::parse("Host=a, b:6000,[::1]:6001,fe80::1,/run/pg:x;Port=7000;Database=d")
+                .unwrap();
+        let shown: Vec<String> = read.hosts.iter().map(host_text).collect();
+        assert_eq!(shown, ["a:7000", "b:6000", "[::1]:6001", "[fe80::1]:7000", "/run/pg:x"]);
+        assert_eq!(read.hosts[4].port, 7000);
+        for hosts in ["a,,b", "a:0", "a:70000", "a:", "[::1", "[]:1", "[::1]x", "a b", "u@a"] {
+            assert!(ConnectionString::parse(&format!("Host={hosts};Database=d")).is_err(), "{hosts}");
         }
     }
 
@@ -200,8 +205,8 @@ mod tests {
             let read_password = read.password.unwrap();
             prop_assert_eq!(read_password.expose(), password);
             prop_assert_eq!(read.application_name.unwrap(), name);
-            prop_assert_eq!(read.port, port);
-            prop_assert_eq!(read.timeout_seconds, Some(timeout));
+            prop_assert_eq!(read.hosts[0].port, port);
+            prop_assert_eq!(read.connect_timeout.unwrap().as_secs(), u64::from(timeout));
         }
 
         #[test]

@@ -1,12 +1,13 @@
 //! The keys of a connection string, and the step from their texts to typed values. Both forms end here.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{ConnectionString, ConnectionStringError, SslMode};
+use super::{Address, ConnectionString, ConnectionStringError, Host, SslMode};
 use crate::config::secret::Secret;
 
 /// PostgreSQL's port where none is given.
@@ -87,11 +88,11 @@ impl Key {
     }
 }
 
-/// What was given, still as text, each key once; the host with the port that was written beside it.
+/// What was given, still as text, each key once; the hosts with the ports that were written beside them.
 #[derive(Default)]
 pub(super) struct Settings {
     values: BTreeMap<Key, Zeroizing<String>>,
-    host: Option<(String, Option<u16>)>,
+    hosts: Vec<(Address, Option<u16>)>,
 }
 
 impl Settings {
@@ -102,17 +103,27 @@ impl Settings {
         }
     }
 
-    pub(super) fn set_host(&mut self, host: (String, Option<u16>)) -> Result<(), ConnectionStringError> {
-        match self.host.replace(host) {
-            None => Ok(()),
-            Some(_) => Err(ConnectionStringError::Twice { key: Key::Host.name() }),
+    pub(super) fn set_hosts(
+        &mut self,
+        hosts: Vec<(Address, Option<u16>)>,
+    ) -> Result<(), ConnectionStringError> {
+        if self.hosts.is_empty() {
+            self.hosts = hosts;
+            Ok(())
+        } else {
+            Err(ConnectionStringError::Twice { key: Key::Host.name() })
         }
     }
 
     pub(super) fn build(mut self) -> Result<ConnectionString, ConnectionStringError> {
-        let port = self.parsed(Key::Port, PORT, port)?;
-        let (host, own_port) =
-            self.host.take().ok_or(ConnectionStringError::Missing { key: Key::Host.name() })?;
+        let port = self.parsed(Key::Port, PORT, port)?.unwrap_or(DEFAULT_PORT);
+        let hosts: Vec<Host> = std::mem::take(&mut self.hosts)
+            .into_iter()
+            .map(|(address, own_port)| Host { address, port: own_port.unwrap_or(port) })
+            .collect();
+        if hosts.is_empty() {
+            return Err(ConnectionStringError::Missing { key: Key::Host.name() });
+        }
         let username = self.text(Key::Username);
         let database = self
             .text(Key::Database)
@@ -127,31 +138,37 @@ impl Settings {
         // and the log always does.
         self.flag(Key::IncludeErrorDetail)?;
 
-        let minimum_pool_size =
-            self.parsed(Key::MinimumPoolSize, "a whole number", |text| text.parse().ok())?;
-        let maximum_pool_size = self.parsed(Key::MaximumPoolSize, "a whole number from 1", positive)?;
-        if minimum_pool_size
-            .zip(maximum_pool_size)
-            .is_some_and(|(minimum, maximum): (usize, usize)| minimum > maximum)
-        {
+        let min_pool_size =
+            self.parsed(Key::MinimumPoolSize, "a whole number", |text| text.parse::<u32>().ok())?;
+        let max_pool_size = self
+            .parsed(Key::MaximumPoolSize, "a whole number from 1", |text| text.parse::<NonZeroU32>().ok())?;
+        if min_pool_size.zip(max_pool_size).is_some_and(|(min, max)| min > max.get()) {
             return Err(ConnectionStringError::PoolSizes);
         }
+        let connect_timeout = self.seconds(Key::Timeout)?;
+        if connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            // Npgsql waits for ever. A process that waits so is one that never says why.
+            return Err(ConnectionStringError::Value {
+                key: Key::Timeout.name(),
+                expected: "1 second or more",
+            });
+        }
         Ok(ConnectionString {
-            host,
-            port: own_port.or(port).unwrap_or(DEFAULT_PORT),
+            hosts,
             database,
             username,
             password: self.values.remove(&Key::Password).filter(|text| !text.is_empty()).map(Secret::from),
             ssl_mode,
             root_certificate,
-            minimum_pool_size,
-            maximum_pool_size,
-            lifetime_seconds: self.seconds(Key::ConnectionLifetime)?,
-            idle_lifetime_seconds: self.seconds(Key::ConnectionIdleLifetime)?,
-            timeout_seconds: self.parsed(Key::Timeout, "a whole number of seconds from 1", positive)?,
-            command_timeout_seconds: self.seconds(Key::CommandTimeout)?,
+            min_pool_size,
+            max_pool_size,
+            connection_lifetime: self.seconds(Key::ConnectionLifetime)?,
+            idle_lifetime: self.seconds(Key::ConnectionIdleLifetime)?,
+            connect_timeout,
+            command_timeout: self.seconds(Key::CommandTimeout)?,
             application_name: self.text(Key::ApplicationName),
-            keepalive_seconds: self.seconds(Key::Keepalive)?,
+            // Npgsql's 0 is its default, none.
+            keepalive: self.seconds(Key::Keepalive)?.filter(|idle| !idle.is_zero()),
             options: self.text(Key::Options),
         })
     }
@@ -170,7 +187,7 @@ impl Settings {
                 Err(ConnectionStringError::TrustContradiction { mode: "Require with a Root Certificate" })
             }
             SslMode::Require if has_root => Ok(SslMode::VerifyCa),
-            SslMode::Disable | SslMode::Prefer if has_root => {
+            SslMode::Disable | SslMode::Allow | SslMode::Prefer if has_root => {
                 Err(ConnectionStringError::RootUnused { mode: mode.npgsql_name() })
             }
             mode => Ok(mode),
@@ -203,25 +220,22 @@ impl Settings {
         })
     }
 
-    fn seconds(&self, key: Key) -> Result<Option<u32>, ConnectionStringError> {
-        self.parsed(key, "a whole number of seconds", |text| text.parse().ok())
+    fn seconds(&self, key: Key) -> Result<Option<Duration>, ConnectionStringError> {
+        let seconds = self.parsed(key, "a whole number of seconds", |text| text.parse::<u32>().ok())?;
+        Ok(seconds.map(|seconds| Duration::from_secs(u64::from(seconds))))
     }
 }
 
-fn positive<T: FromStr + Default + PartialOrd>(text: &str) -> Option<T> {
-    text.parse().ok().filter(|number| *number > T::default())
-}
-
 pub(super) fn port(text: &str) -> Option<u16> {
-    positive(text)
+    text.parse().ok().filter(|port| *port != 0)
 }
 
 fn ssl_mode(text: &str) -> Option<SslMode> {
     let plain: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).collect();
     match plain.to_ascii_lowercase().as_str() {
         "disable" => Some(SslMode::Disable),
-        // The driver has no Allow. Prefer reaches the same servers and encrypts where Allow might not.
-        "allow" | "prefer" => Some(SslMode::Prefer),
+        "allow" => Some(SslMode::Allow),
+        "prefer" => Some(SslMode::Prefer),
         "require" => Some(SslMode::Require),
         "verifyca" => Some(SslMode::VerifyCa),
         "verifyfull" => Some(SslMode::VerifyFull),

@@ -1,13 +1,14 @@
-//! `postgres://` URLs as libpq defines them (PostgreSQL manual, 34.1.1.2). They are not quite RFC 3986
-//! URLs: the host may be empty or a percent-encoded directory, and `+` is no space. Hence no general URL parser.
+//! `postgres://` URLs as libpq defines them (PostgreSQL manual, 34.1.1.2). They are not RFC 3986 URLs: several
+//! hosts may be listed, the host may be empty or a percent-encoded directory, and `+` is no space. Hence no
+//! general URL parser.
 
 use std::fmt::Write;
 
 use zeroize::Zeroizing;
 
-use super::npgsql::split_host;
+use super::npgsql::{split_host, split_hosts};
 use super::settings::{Key, PORT, Settings, port};
-use super::{ConnectionString, ConnectionStringError};
+use super::{Address, ConnectionString, ConnectionStringError};
 use crate::config::secret::Secret;
 
 /// The part after `postgres://` or `postgresql://`.
@@ -20,25 +21,21 @@ pub(super) fn read(text: &str) -> Result<Settings, ConnectionStringError> {
     let mut settings = Settings::default();
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
     let (authority, database) = path.split_once('/').unwrap_or((path, ""));
-    let (user_info, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user_info, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
     for (key, value) in [(Key::Username, user), (Key::Password, password), (Key::Database, database)] {
         set(&mut settings, key, decode(value)?)?;
     }
-    if !host.is_empty() {
-        settings.set_host(authority_host(host)?)?;
+    if !hosts.is_empty() {
+        settings.set_hosts(hosts.split(',').map(authority_host).collect::<Result<_, _>>()?)?;
     }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or(URL_PAIR)?;
         let name = decode(name)?;
-        let key = Key::from_libpq(&name).ok_or_else(|| ConnectionStringError::UnknownKey {
-            key: name.to_string(),
-            known: Key::libpq_names(),
-        })?;
+        let key = Key::from_libpq(&name).ok_or_else(|| unknown(&name))?;
         let value = decode(value)?;
         if key == Key::Host && !value.is_empty() {
-            settings
-                .set_hosts(value.split(',').map(|host| split_host(host.trim())).collect::<Result<_, _>>()?)?;
+            settings.set_hosts(split_hosts(&value)?)?;
         } else {
             set(&mut settings, key, value)?;
         }
@@ -48,15 +45,26 @@ pub(super) fn read(text: &str) -> Result<Settings, ConnectionStringError> {
 
 const URL_PAIR: ConnectionStringError =
     ConnectionStringError::Url { reason: "a parameter after ? has no value" };
+const URL_NAME: ConnectionStringError =
+    ConnectionStringError::Url { reason: "a parameter after ? is not known; in a password write ? as %3F" };
 const URL_PERCENT: ConnectionStringError =
     ConnectionStringError::Url { reason: "a % is not followed by two hexadecimal digits of UTF-8 text" };
+
+/// A name is shown only if it looks like one: a password that is not encoded may have a `?` in it.
+fn unknown(name: &str) -> ConnectionStringError {
+    if (2..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+        ConnectionStringError::UnknownKey { key: name.to_owned(), known: Key::libpq_names() }
+    } else {
+        URL_NAME
+    }
+}
 
 fn set(settings: &mut Settings, key: Key, value: Zeroizing<String>) -> Result<(), ConnectionStringError> {
     if value.is_empty() { Ok(()) } else { settings.set(key, value) }
 }
 
-/// The host of the authority, where a directory is percent-encoded and may have a port too.
-fn authority_host(text: &str) -> Result<(String, Option<u16>), ConnectionStringError> {
+/// A host of the authority, where a directory is percent-encoded and may have a port too.
+fn authority_host(text: &str) -> Result<(Address, Option<u16>), ConnectionStringError> {
     if !text.starts_with("%2F") && !text.starts_with("%2f") {
         return split_host(&decode(text)?);
     }
@@ -64,7 +72,7 @@ fn authority_host(text: &str) -> Result<(String, Option<u16>), ConnectionStringE
         text.split_once(':').map_or((text, None), |(path, digits)| (path, Some(digits)));
     let wrong = ConnectionStringError::Value { key: Key::Port.name(), expected: PORT };
     let own_port = digits.map(|digits| port(digits).ok_or(wrong)).transpose()?;
-    Ok((decode(directory)?.to_string(), own_port))
+    Ok((Address::Socket(decode(directory)?.as_str().into()), own_port))
 }
 
 fn decode(text: &str) -> Result<Zeroizing<String>, ConnectionStringError> {
@@ -110,13 +118,17 @@ pub(super) fn write(
         out.push(':');
         encode(&mut out, password.expose());
     }
-    out.push('@');
-    if connection.host.contains(':') && !connection.host.starts_with('/') {
-        let _ = write!(out, "[{}]", connection.host);
-    } else {
-        encode(&mut out, &connection.host);
+    for (index, host) in connection.hosts.iter().enumerate() {
+        out.push(if index == 0 { '@' } else { ',' });
+        match &host.address {
+            Address::Tcp(name) if name.contains(':') => {
+                let _ = write!(out, "[{name}]");
+            }
+            Address::Tcp(name) => encode(&mut out, name),
+            Address::Socket(path) => encode(&mut out, &path.to_string_lossy()),
+        }
+        let _ = write!(out, ":{}", host.port);
     }
-    let _ = write!(out, ":{}", connection.port);
     out.push('/');
     encode(&mut out, &connection.database);
     out.push_str("?sslmode=");
@@ -138,7 +150,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::connection::SslMode;
+    use crate::config::connection::{Host, SslMode};
+
+    fn tcp(name: &str, port: u16) -> Host {
+        Host { address: Address::Tcp(name.into()), port }
+    }
 
     #[test]
     fn urls_are_read() {
@@ -147,29 +163,29 @@ mod tests {
              &application_name=nsl%20api&connect_timeout=3&options=-crole%3Dneo_readonly",
         )
         .unwrap();
-        assert_eq!((read.host.as_str(), read.port), ("db.example", 6000));
+        assert_eq!(read.hosts, [tcp("db.example", 6000)]);
         assert_eq!((read.username.as_deref(), read.database.as_str()), (Some("user"), "neo"));
         assert_eq!(read.password.as_ref().unwrap().expose(), "p@ss/+w");
         assert_eq!(read.ssl_mode, SslMode::VerifyFull);
         assert_eq!(read.root_certificate.as_deref(), Some(std::path::Path::new("/etc/ca.pem")));
         assert_eq!(read.application_name.as_deref(), Some("nsl api"));
-        assert_eq!(read.timeout_seconds, Some(3));
+        assert_eq!(read.connect_timeout.unwrap().as_secs(), 3);
         assert_eq!(read.options.as_deref(), Some("-crole=neo_readonly"));
     }
 
     #[test]
-    fn the_host_stands_in_the_authority_or_the_query() {
-        let host = |text: &str| ConnectionString::parse(text).map(|read| (read.host, read.port));
-        let is = |host: &str, port| Ok((host.to_owned(), port));
-        assert_eq!(host("postgres:///d?host=/run/pg&port=7000"), is("/run/pg", 7000));
-        assert_eq!(host("postgres://u:p@/d?host=/run/pg"), is("/run/pg", 5432));
-        assert_eq!(host("postgres://u@%2Frun%2Fpg:7000/d"), is("/run/pg", 7000));
-        assert_eq!(host("postgres://u@%2Frun%2Fpg/d"), is("/run/pg", 5432));
-        assert_eq!(host("POSTGRES://u@[::1]:6001/d"), is("::1", 6001));
-        assert_eq!(host("postgres://u@a"), is("a", 5432));
-        assert_eq!(host("postgres://u@a,b:6000/d"), Err(ConnectionStringError::SeveralHosts));
+    fn hosts_stand_in_the_authority_or_the_query() {
+        let hosts = |text: &str| ConnectionString::parse(text).map(|read| read.hosts);
+        let socket = |port| Host { address: Address::Socket("/run/pg".into()), port };
+        assert_eq!(hosts("postgres:///d?host=/run/pg&port=7000"), Ok(vec![socket(7000)]));
+        assert_eq!(hosts("postgres://u:p@/d?host=/run/pg"), Ok(vec![socket(5432)]));
+        assert_eq!(hosts("postgres://u@%2Frun%2Fpg:7000/d"), Ok(vec![socket(7000)]));
+        assert_eq!(hosts("postgres://u@%2Frun%2Fpg/d"), Ok(vec![socket(5432)]));
+        assert_eq!(hosts("POSTGRES://u@a"), Ok(vec![tcp("a", 5432)]));
+        let three = vec![tcp("a", 5432), tcp("b", 6000), tcp("::1", 6001)];
+        assert_eq!(hosts("postgres://u@a,b:6000,[::1]:6001/d"), Ok(three));
         for text in ["postgres://u@/d", "postgres://u@a/d?host=b", "postgres://u@%2Frun:x/d"] {
-            assert!(host(text).is_err(), "{text}");
+            assert!(hosts(text).is_err(), "{text}");
         }
     }
 
@@ -178,6 +194,11 @@ mod tests {
         let refusal = |text: &str| ConnectionString::parse(text).err().unwrap().to_string();
         assert!(refusal("postgres://u@a/d?gssencmode=disable").contains("gssencmode"));
         assert!(refusal("postgres://u@a/d?sslmode").contains("parameter"));
+        for text in
+            ["postgres://u:1?hunter2@a/d", "postgres://u:1?hunter2=x@a/d", "postgres://u:hunter2?@a/d"]
+        {
+            assert!(!refusal(text).contains("hunter2"), "{text}");
+        }
         for text in
             ["postgres://u:%@a/d", "postgres://u:%4@a/d", "postgres://u:%ff@a/d", "postgres://u:%00@a/d"]
         {
@@ -203,12 +224,21 @@ mod tests {
         #[test]
         fn a_written_url_reads_back(
             user in "[^\u{0}]{1,12}", password in "[^\u{0}]{1,20}", database in "[^\u{0}]{1,12}",
-            host in "[a-z][a-z0-9.-]{0,9}|::1|fe80::1|/[a-z:,/ é%]{1,12}", port in 1..=u16::MAX,
+            hosts in prop::collection::vec(
+                ("[a-z][a-z0-9.-]{0,9}|::1|fe80::1|/[a-z:,/ é%]{1,12}", 1..=u16::MAX),
+                1..4,
+            ),
             options in prop::option::of("[^\u{0}]{1,12}"), verify in any::<bool>(),
         ) {
+            let hosts: Vec<Host> = hosts
+                .into_iter()
+                .map(|(name, port)| Host {
+                    address: if name.starts_with('/') { Address::Socket(name.into()) } else { Address::Tcp(name) },
+                    port,
+                })
+                .collect();
             let mut given = ConnectionString::parse("Host=a;Database=d").unwrap();
-            given.host.clone_from(&host);
-            given.port = port;
+            given.hosts.clone_from(&hosts);
             given.database.clone_from(&database);
             if verify {
                 given.ssl_mode = SslMode::VerifyFull;
@@ -216,7 +246,7 @@ mod tests {
             }
             let url = given.to_url(&user, Some(&Secret::new(password.clone())), options.as_deref());
             let read = ConnectionString::parse(url.expose()).unwrap();
-            prop_assert_eq!((read.host, read.port), (host, port));
+            prop_assert_eq!(read.hosts, hosts);
             prop_assert_eq!(read.database, database);
             prop_assert_eq!(read.username, Some(user));
             let read_password = read.password.unwrap();

@@ -1,0 +1,45 @@
+//! `nsl serve`: every service on a PostgreSQL that someone else runs.
+
+use std::path::PathBuf;
+
+use nsl_core::config::LoggingConfig;
+use nsl_core::telemetry::start_log;
+
+use crate::process::{Process, stop_signal};
+use crate::{db, settings};
+
+/// Needs ConnectionStrings__DefaultConnection, JWT_SECRET_KEY and SGX_ENCRYPTION_KEY (`nsl secrets` makes the last two).
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The settings file [default: ./appsettings.json if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The port to listen on [default: that of Http:Listen, 8080].
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+}
+
+/// The flag `--port`, as a setting.
+pub(super) fn listen_flag(port: Option<u16>) -> Vec<(String, serde_json::Value)> {
+    port.map(|port| ("Http:Listen".to_owned(), format!("127.0.0.1:{port}").into())).into_iter().collect()
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let config = settings::load(args.config, listen_flag(args.port))?;
+    let logging: LoggingConfig = config.section("Logging")?;
+    start_log(logging.format, &logging.level).map_err(anyhow::Error::msg)?;
+    let pools = db::remote_pools(&config)?;
+    let process = tokio::select! {
+        process = async {
+            db::wait_until_ready(&pools).await?;
+            Process::compose(&config, pools.clone()).await
+        } => process?,
+        stopped = stop_signal() => return stopped,
+    };
+    let address = process.start().await?;
+    tracing::info!(%address, mode = "simulation", "serving");
+    stop_signal().await?;
+    tracing::info!("draining");
+    process.shut_down().await;
+    Ok(())
+}

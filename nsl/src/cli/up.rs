@@ -1,0 +1,205 @@
+//! `nsl up`: a local PostgreSQL and every service, in one process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nsl_core::config::{Config, DatabaseConfig, LoggingConfig, Secret, fresh};
+use nsl_core::jobs::JobError;
+use nsl_core::telemetry::start_log;
+use nsl_postgres::{Binaries, DataDir, InstanceLock, Mode, Server, Settings};
+
+use super::Globals;
+use super::serve::listen_flag;
+use crate::local::{Credentials, Local, LocalServer, OWNER, SUPERUSER};
+use crate::process::{Process, stop_signal};
+use crate::{db, settings};
+
+/// The first start makes the database, its secrets and an administrator. Ctrl-C drains and stops all of it.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The port of the HTTP API [default: 8080].
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// The port of PostgreSQL; where another server has it, the next free one is taken and printed.
+    #[arg(long, value_name = "N", default_value_t = 5432)]
+    pg_port: u16,
+    /// The settings file [default: ./appsettings.json if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How often a dead server is looked for.
+const WATCH: Duration = Duration::from_millis(500);
+/// For the server to stop; what it has not done then is recovered at the next start.
+const STOP: Duration = Duration::from_secs(3);
+const ADMINISTRATOR: &str = "admin";
+
+/// What a start found or made.
+struct Installation {
+    local: Local,
+    config: Config,
+    server: Arc<Mutex<Server>>,
+    place: LocalServer,
+    /// Another program's port was asked for.
+    moved_from: Option<u16>,
+    reattached: bool,
+    /// The directory's lock; released at the end, however it comes.
+    _lock: InstanceLock,
+}
+
+pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
+    let data_dir = globals.data_dir.clone();
+    let installation = tokio::task::spawn_blocking(move || install(args, data_dir.as_deref())).await??;
+    let outcome = serve(&installation, globals.json).await;
+    let server = Arc::clone(&installation.server);
+    let stopped = tokio::task::spawn_blocking(move || {
+        server.lock().unwrap_or_else(PoisonError::into_inner).stop(Mode::Fast, STOP)
+    })
+    .await?;
+    outcome?;
+    stopped.context("PostgreSQL did not stop in time; it recovers at the next start")
+}
+
+/// Everything before the first connection; blocking.
+fn install(args: Args, given: Option<&Path>) -> anyhow::Result<Installation> {
+    let dir = DataDir::resolve(given, Path::new(Local::DEFAULT))?;
+    let lock = InstanceLock::acquire(&dir)?;
+    let local = Local::at(dir.path());
+    let config = settings::load_with(args.config, listen_flag(args.port), local.variables()?)?;
+    let logging: LoggingConfig = config.section("Logging")?;
+    start_log(logging.format, &logging.level).map_err(anyhow::Error::msg)?;
+    let database: DatabaseConfig = config.section("Database")?;
+    let binaries = Binaries::find(database.bin_dir.as_deref(), dir.major())?;
+    let superuser = local.secret(SUPERUSER)?;
+    let wanted = Settings { port: args.pg_port, ..Settings::default() };
+    let server = Server::start(&binaries, &dir, wanted, superuser.expose())?;
+    let place = LocalServer {
+        socket_dir: server.socket_dir().to_owned(),
+        port: server.port(),
+        tcp: server.has_tcp(),
+        ca_certificate: dir.ca_certificate(),
+        bin_dir: binaries.dir().to_owned(),
+    };
+    local.write_server(&place)?;
+    Ok(Installation {
+        moved_from: (server.port() != args.pg_port).then_some(args.pg_port),
+        reattached: server.reattached(),
+        local,
+        config,
+        server: Arc::new(Mutex::new(server)),
+        place,
+        _lock: lock,
+    })
+}
+
+async fn serve(installation: &Installation, json: bool) -> anyhow::Result<()> {
+    let Installation { local, config, place, .. } = installation;
+    let process = tokio::select! {
+        process = async {
+            db::prepare_local(local, place).await?;
+            Process::compose(config, db::local_pools(config, place)?).await
+        } => process?,
+        stopped = stop_signal() => return stopped,
+    };
+    watch(&process, &installation.server);
+    let served = async {
+        let first = administrator(&process, local).await?;
+        let address = process.start().await?;
+        if let Some(mut credentials) = local.credentials()? {
+            let url = format!("http://{}", reachable(address));
+            if credentials.url != url {
+                credentials.url = url;
+                local.write_credentials(&credentials)?;
+            }
+        }
+        announce(installation, address, first, json)?;
+        stop_signal().await
+    }
+    .await;
+    tracing::info!("draining");
+    process.shut_down().await;
+    served
+}
+
+/// An address that a client on this machine can use.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], address.port())) } else { address }
+}
+
+/// Starts a server that died again; its data are its own to recover.
+fn watch(process: &Process, server: &Arc<Mutex<Server>>) {
+    let server = Arc::clone(server);
+    process.jobs().every("nsl.postgres", WATCH, move || {
+        let server = Arc::clone(&server);
+        async move {
+            let restarted = tokio::task::spawn_blocking(move || {
+                server.lock().unwrap_or_else(PoisonError::into_inner).restart_if_dead()
+            })
+            .await
+            .map_err(|error| -> JobError { Box::new(error) })??;
+            if restarted {
+                tracing::warn!("PostgreSQL had died and was started again");
+            }
+            Ok(())
+        }
+    });
+}
+
+/// Makes the first administrator; true where this start made it.
+async fn administrator(process: &Process, local: &Local) -> anyhow::Result<bool> {
+    let base = process.base();
+    if let Some(credentials) = local.credentials()? {
+        // A start that was cut off between the file and the account is completed with what the file says.
+        let password = Secret::new(credentials.password);
+        return Ok(nsl_auth::bootstrap(base, &credentials.username, &password).await?);
+    }
+    let password = fresh()?;
+    // The file first: an account whose password nobody has would be of no use.
+    local.write_credentials(&Credentials {
+        url: format!("http://{}", reachable(process.listen())),
+        username: ADMINISTRATOR.to_owned(),
+        password: password.expose().to_owned(),
+    })?;
+    let made = nsl_auth::bootstrap(base, ADMINISTRATOR, &password).await?;
+    if !made {
+        // Someone can log in already, and the file was removed on purpose.
+        local.remove_credentials()?;
+    }
+    Ok(made)
+}
+
+fn announce(installation: &Installation, address: SocketAddr, first: bool, json: bool) -> anyhow::Result<()> {
+    let Installation { local, place, .. } = installation;
+    let url = format!("http://{}", reachable(address));
+    let credentials = local.dir().join("credentials.json");
+    if json {
+        let line = serde_json::json!({
+            "url": url,
+            "postgres": { "port": place.port, "socketDir": place.socket_dir, "tcp": place.tcp },
+            "dataDir": local.dir(),
+            "credentials": credentials,
+            "mode": "simulation",
+        });
+        println!("{line}");
+        return Ok(());
+    }
+    let state = if installation.reattached { "reattached to" } else { "started" };
+    println!("Neo Service Layer is ready at {url}  (docs: {url}/docs)");
+    println!("  mode        simulation: the root key is a file, not an SGX platform's");
+    println!("  PostgreSQL  {state}, port {}, data in {}", place.port, local.dir().display());
+    if let Some(wanted) = installation.moved_from {
+        println!("              (port {wanted} belongs to another server)");
+    }
+    if first {
+        println!("  first start an administrator was made: {}", credentials.display());
+    }
+    println!("\nTry next, in another terminal:");
+    println!("  nsl sgx put demo greeting --value hello");
+    println!("  nsl sgx get demo greeting");
+    println!("  psql \"$(nsl db url --role {OWNER})\" -c 'SELECT COUNT(*) FROM sgx.sealed_data_items;'");
+    println!("\nCtrl-C stops it, the database included.");
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Whether authentication works: its tables answer, and what it signs can be verified.
+
+use async_trait::async_trait;
+use nsl_core::db::{DbError, Login};
+use nsl_core::health::{Finding, HealthCheck};
+use serde_json::json;
+
+use super::State;
+use crate::store::users;
+
+#[async_trait]
+impl HealthCheck for State {
+    async fn check(&self) -> Finding {
+        match self.look().await {
+            Ok(finding) => finding,
+            // The cause is in the database's own check.
+            Err(_) => Finding::unhealthy("the tables of schema auth cannot be read"),
+        }
+    }
+}
+
+impl State {
+    async fn look(&self) -> Result<Finding, DbError> {
+        let has_users = users::any(&self.base.db.global(Login::Api)).await?.found;
+        let keys = self.authenticator.keys();
+        keys.refresh().await?;
+        let kid = self.mint.signer().kid();
+        if !keys.has(kid) {
+            return Ok(Finding::unhealthy(format!(
+                "the signing key {kid} is not among the published ones; restart this process"
+            )));
+        }
+        let data = json!({"signingKey": kid, "publishedKeys": keys.jwks().len()});
+        if has_users {
+            return Ok(Finding::healthy(data));
+        }
+        Ok(Finding::degraded("there is no user yet, so nobody can log in", data))
+    }
+}

@@ -1,0 +1,41 @@
+//! The end of a session, by its user.
+
+use nsl_core::Caller;
+use nsl_core::db::{Audit, AuditResult, Login};
+
+use super::tokens::refresh_hash;
+use super::{SERVICE, State};
+use crate::error::Error;
+use crate::events::{SessionRevoked, session_stream};
+use crate::store::sessions;
+
+const REASON: &str = "logout";
+
+impl State {
+    /// Ends the session that a refresh token is of. One that has ended already stays ended.
+    pub(crate) async fn logout(&self, caller: &Caller, token: &str) -> crate::Result<()> {
+        let hash = refresh_hash(token).ok_or(Error::RefreshTokenForeign)?;
+        let family = sessions::by_token(&self.base.db.read(Login::Api, caller.tenant()), &hash)
+            .await?
+            .filter(|family| {
+                family.tenant_id == caller.tenant() && Some(family.user_id) == caller.principal.user
+            })
+            .ok_or(Error::RefreshTokenForeign)?;
+        let (tenant, user_id, session_id) = (family.tenant_id, family.user_id, family.session_id);
+        let mut work = self.base.db.begin(Login::Api, caller).await?;
+        let ended = sessions::revoke(&work, tenant, session_id, REASON, self.base.clock.now()).await?;
+        if ended.is_some() {
+            work.event(session_stream(session_id), &SessionRevoked { session_id, user_id, reason: REASON })?;
+            work.audit(Audit::new(
+                SERVICE,
+                "LOGOUT",
+                "session",
+                session_id.to_string(),
+                AuditResult::Success,
+            ));
+        }
+        work.commit().await?;
+        self.authenticator.end(session_id);
+        Ok(())
+    }
+}

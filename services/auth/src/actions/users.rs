@@ -1,0 +1,101 @@
+//! The users of a tenant.
+
+use nsl_core::Caller;
+use nsl_core::config::Secret;
+use nsl_core::db::{Audit, AuditResult, DbError, Login};
+use nsl_core::http::Limit;
+use nsl_core::ids::UserId;
+use uuid::Uuid;
+
+use super::{SERVICE, State};
+use crate::domain::user::{NewUser, Violation, check};
+use crate::error::Error;
+use crate::events::{UserCreated, user_stream};
+use crate::store::roles::{self, Role};
+use crate::store::users::{self, Member};
+
+impl State {
+    /// Makes a user who is a member of the caller's tenant.
+    pub(crate) async fn create_user(
+        &self,
+        caller: &Caller,
+        new: &NewUser<'_>,
+        password: Secret,
+    ) -> crate::Result<Member> {
+        check(new, password.expose()).map_err(Error::Invalid)?;
+        let tenant = caller.tenant();
+        let read = self.base.db.read(Login::Api, tenant);
+        let known = roles::by_names(&read, tenant, new.roles).await?;
+        let (ids, names) = chosen(caller, new.roles, &known)?;
+        let hash = self.passwords.hash(password).await?;
+
+        let (user, now) = (UserId::generate(), self.base.clock.now());
+        let mut work = self.base.db.begin(Login::Api, caller).await?;
+        let (email, full_name, by) = (new.email, new.full_name, caller.principal.user);
+        let added =
+            users::add(&work, tenant, user, new.username, email, full_name, &hash, &ids, by, now).await;
+        if let Err(error) = added {
+            work.rollback().await?;
+            return Err(refusal(error));
+        }
+        let member = users::member(&work, tenant, user, now).await?.ok_or(DbError::NoRow("member"))?;
+        work.event(user_stream(user), &UserCreated { user_id: user, roles: &names })?;
+        work.audit(Audit::new(SERVICE, "CREATE_USER", "user", user.to_string(), AuditResult::Success));
+        work.commit().await?;
+        Ok(member)
+    }
+
+    /// One user of the caller's tenant.
+    pub(crate) async fn user(&self, caller: &Caller, user: UserId) -> crate::Result<Member> {
+        let (tenant, now) = (caller.tenant(), self.base.clock.now());
+        let member = users::member(&self.base.db.read(Login::Api, tenant), tenant, user, now).await?;
+        member.ok_or(Error::UserNotFound)
+    }
+
+    /// The users of the caller's tenant after one, and one more than the limit where there are more.
+    pub(crate) async fn users(
+        &self,
+        caller: &Caller,
+        after: Option<UserId>,
+        limit: Limit,
+    ) -> crate::Result<Vec<Member>> {
+        let (tenant, now) = (caller.tenant(), self.base.clock.now());
+        let read = self.base.db.read(Login::Api, tenant);
+        Ok(users::members(&read, tenant, after, i64::from(limit.0) + 1, now).await?)
+    }
+}
+
+/// The ids and names of the roles asked for. Nobody gives a permission that they lack.
+fn chosen(caller: &Caller, asked: &[String], known: &[Role]) -> crate::Result<(Vec<Uuid>, Vec<String>)> {
+    let mut chosen: Vec<&Role> = Vec::with_capacity(asked.len());
+    let mut unknown = Vec::new();
+    for (index, name) in asked.iter().enumerate() {
+        // PostgreSQL compared them in lower case; built-in roles come first.
+        match known.iter().find(|role| role.name.to_lowercase() == name.to_lowercase()) {
+            Some(role) if chosen.iter().any(|other| other.id == role.id) => {}
+            Some(role) => chosen.push(role),
+            None => unknown.push(Violation::new(
+                format!("/roles/{index}"),
+                "there is no such role; the built-in ones are Administrator, User, Developer, Auditor and Operator",
+            )),
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(Error::Invalid(unknown));
+    }
+    for role in &chosen {
+        if let Some(excess) = role.permissions.iter().find(|name| !caller.principal.permissions.allows(name))
+        {
+            return Err(Error::RoleExceedsCaller { role: role.name.clone(), permission: excess.clone() });
+        }
+    }
+    Ok(chosen.into_iter().map(|role| (role.id, role.name.clone())).unzip())
+}
+
+fn refusal(error: DbError) -> Error {
+    match error.constraint() {
+        Some("users_username_key") => Error::UsernameTaken,
+        Some("users_email_key") => Error::EmailTaken,
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,142 @@
+//! Section `Jwt`: how access tokens are signed and how long tokens live.
+
+use jiff::SignedDuration;
+use nsl_core::config::{ConfigError, Secret, Section, check_strength};
+use serde::{Deserialize, Serialize};
+
+/// RFC 7518 section 3.2: an HS256 key has at least the size of the hash.
+const MIN_SECRET_BYTES: usize = 32;
+/// An access token holds its permissions until it ends, so it does not live longer than a day.
+const MAX_ACCESS_MINUTES: u32 = 24 * 60;
+const MAX_REFRESH_DAYS: u32 = 365;
+
+/// How access tokens are signed. One algorithm is accepted, whatever a token's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// Ed25519 with a random key that the enclave wraps; anyone can verify by `/.well-known/jwks.json`.
+    EdDSA,
+    /// HMAC with `JWT_SECRET_KEY`, for services that share it.
+    HS256,
+}
+
+/// The configuration of authentication.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
+pub struct JwtConfig {
+    pub algorithm: Algorithm,
+    pub issuer: String,
+    pub audience: String,
+    pub access_token_minutes: u32,
+    pub refresh_token_days: u32,
+    #[serde(skip_serializing)]
+    pub secret_key: Option<Secret>,
+}
+
+impl Default for JwtConfig {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::EdDSA,
+            issuer: "neo-service-layer".to_owned(),
+            audience: "neo-service-layer".to_owned(),
+            access_token_minutes: 15,
+            refresh_token_days: 30,
+            secret_key: None,
+        }
+    }
+}
+
+/// The section for the configuration's registry.
+pub fn section() -> Result<Section, ConfigError> {
+    Ok(Section::of::<JwtConfig>("Jwt")?.secret("SecretKey").variable("JWT_SECRET_KEY", "SecretKey"))
+}
+
+impl JwtConfig {
+    /// The shared secret. It is required with EdDSA too, so that a change of the algorithm never meets a weak one.
+    pub(crate) fn secret(&self) -> Result<&Secret, ConfigError> {
+        Ok(check_strength("JWT_SECRET_KEY", self.secret_key.as_ref(), MIN_SECRET_BYTES)?)
+    }
+
+    /// How long an access token and a refresh token live.
+    pub(crate) fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            access: SignedDuration::from_mins(self.access_token_minutes.into()),
+            refresh: SignedDuration::from_hours(i64::from(self.refresh_token_days) * 24),
+        }
+    }
+
+    /// Refuses what cannot work or would make tokens that live too long.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, reason: String| ConfigError::Value {
+            key: format!("Jwt:{key}"),
+            origin: "section Jwt".to_owned(),
+            reason,
+        };
+        self.secret()?;
+        for (key, text) in [("Issuer", &self.issuer), ("Audience", &self.audience)] {
+            if text.trim().is_empty() || text.contains(char::is_control) {
+                return Err(refuse(key, "expected a name of visible characters".to_owned()));
+            }
+        }
+        for (key, value, most) in [
+            ("AccessTokenMinutes", self.access_token_minutes, MAX_ACCESS_MINUTES),
+            ("RefreshTokenDays", self.refresh_token_days, MAX_REFRESH_DAYS),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(refuse(key, format!("expected a number from 1 to {most}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long tokens live.
+#[derive(Clone, Copy)]
+pub(crate) struct Lifetimes {
+    pub(crate) access: SignedDuration,
+    pub(crate) refresh: SignedDuration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_secret(secret: Option<&str>) -> JwtConfig {
+        JwtConfig { secret_key: secret.map(|secret| Secret::new(secret.to_owned())), ..JwtConfig::default() }
+    }
+
+    const STRONG: &str = "q7RkV2nLx0Zt5WmBc9Ye3HsJd8UfGa1P";
+
+    #[test]
+    fn the_secret_is_required_and_strong() {
+        assert!(with_secret(Some(STRONG)).validate().is_ok());
+        for (secret, says) in [
+            (None, "missing"),
+            (Some("q7RkV2nLx0Zt5WmB"), "shorter than 32 bytes"),
+            (Some("your_jwt_secret_key_at_least_32_characters_long"), "example"),
+        ] {
+            let error = with_secret(secret).validate().unwrap_err().to_string();
+            assert!(error.contains("JWT_SECRET_KEY") && error.contains(says), "{error}");
+            assert!(error.contains("nsl secrets"), "{error}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_have_bounds() {
+        for (access, refresh, at_fault) in [
+            (0, 30, "AccessTokenMinutes"),
+            (1441, 30, "AccessTokenMinutes"),
+            (15, 0, "RefreshTokenDays"),
+            (15, 366, "RefreshTokenDays"),
+        ] {
+            let config = JwtConfig {
+                access_token_minutes: access,
+                refresh_token_days: refresh,
+                ..with_secret(Some(STRONG))
+            };
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(at_fault), "{error}");
+        }
+        let config = JwtConfig { issuer: " ".to_owned(), ..with_secret(Some(STRONG)) };
+        assert!(config.validate().unwrap_err().to_string().contains("Jwt:Issuer"));
+    }
+}

@@ -1,0 +1,21 @@
+//! All SQL of the schema `auth`; free functions over a connection, which never begin or commit.
+//!
+//! What do we store? Users, who belong to no tenant; their memberships and roles in tenants; sessions, one per login;
+//! hashes of refresh tokens; keys that sign access tokens, the private half wrapped; every attempt to log in. Never a
+//! password, a token or a private key.
+
+/// Attempts to log in.
+pub(crate) mod attempts;
+/// Roles and what they permit.
+pub(crate) mod roles;
+/// Sessions and their refresh tokens.
+pub(crate) mod sessions;
+/// Keys that sign access tokens.
+pub(crate) mod signing_keys;
+/// Users, their memberships and what they may do.
+pub(crate) mod users;
+
+use nsl_core::db::sql::Checked;
+
+/// Every statement, for the test that checks them on a migrated database.
+pub const ALL: &[&[Checked]] = &[attempts::ALL, roles::ALL, sessions::ALL, signing_keys::ALL, users::ALL];

@@ -1,0 +1,99 @@
+//! The one error enum of the service and its one mapping to an API error.
+
+use axum::http::StatusCode;
+use nsl_core::ApiError;
+use nsl_core::config::SecretError;
+use nsl_core::db::DbError;
+
+use crate::domain::Violation;
+
+/// What can go wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("there is no such item")]
+    NotFound,
+    #[error("the item has expired")]
+    Expired,
+    #[error("the item is at version {current:?}")]
+    VersionConflict { current: Option<i64> },
+    #[error("the value has more than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("{0}")]
+    Invalid(#[from] Violation),
+    #[error("the stored item is not what was sealed: {0}")]
+    Integrity(String),
+    #[error("the sealing key cannot be used: {0}")]
+    SealingKey(String),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Error {
+    pub(crate) fn into_api(self) -> ApiError {
+        match self {
+            Self::NotFound => ApiError::not_found(
+                "sgx.item_not_found",
+                "There is no such item in this tenant; `GET /api/v1/sgx/items` lists what there is.",
+            ),
+            Self::Expired => ApiError::not_found(
+                "sgx.item_expired",
+                "The item was there and has expired; put it again with a later expiresAt.",
+            ),
+            Self::VersionConflict { current } => ApiError::new(
+                StatusCode::PRECONDITION_FAILED,
+                "sgx.version_conflict",
+                match current {
+                    Some(version) => format!(
+                        "The item is at version {version}, which the condition does not allow; read it and decide again."
+                    ),
+                    None => "The item does not exist, which the condition does not allow.".to_owned(),
+                },
+            ),
+            Self::TooLarge { limit } => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "sgx.value_too_large",
+                format!("A value may have at most {limit} bytes (SGX:Database:MaxValueBytes); split it."),
+            ),
+            Self::Invalid(violation) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, violation.code, violation.to_string())
+                    .at(violation.pointer, violation.problem)
+            }
+            Self::Integrity(reason) => ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "sgx.integrity_violation",
+                "The stored item is not what was sealed; nothing of it is shown. A security event was raised: the \
+                 operator has to restore the item from a backup, or put it again.",
+            )
+            .because(reason),
+            Self::SealingKey(reason) => ApiError::unavailable(
+                "sgx.sealing_key_unavailable",
+                "The tenant's sealing key cannot be used; the operator finds the reason in the log.",
+            )
+            .because(reason),
+            Self::Db(error) => error.into(),
+        }
+    }
+}
+
+/// Why the service does not start; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("SGX_ENCRYPTION_KEY cannot be used: {0}; make one with `nsl secrets`")]
+    RootKey(String),
+    #[error(
+        "SGX__EnableHardwareMode=true needs an SGX enclave under Gramine, which this build does not support; unset it \
+         to run in simulation mode with SGX_ENCRYPTION_KEY"
+    )]
+    NoHardwareMode,
+    #[error(
+        "this database was sealed under the root key {stored}, and SGX_ENCRYPTION_KEY is {given}: give the key that \
+         it was sealed with; without it the sealed values cannot be opened by anyone"
+    )]
+    ForeignRootKey { stored: String, given: String },
+    #[error("SGX:Database:MaxValueBytes is {limit}; it takes 1 to {largest}")]
+    ValueLimit { limit: usize, largest: usize },
+    #[error(transparent)]
+    Db(#[from] DbError),
+}

@@ -1,0 +1,41 @@
+//! The events of sealed storage. They carry what a scan needs to reconcile rows with the log, and nothing secret.
+
+use nsl_core::db::DomainEvent;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// A value was sealed: a new item or a new version.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemPut<'a> {
+    pub service: &'a str,
+    pub key: &'a str,
+    pub item_id: Uuid,
+    pub version: i64,
+    pub fingerprint: &'a str,
+    pub size: usize,
+    pub policy: &'a str,
+}
+
+impl DomainEvent for ItemPut<'_> {
+    const TYPE: &'static str = "sgx.item_put";
+}
+
+/// An item was deleted; it is purged after the retention.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemDeleted<'a> {
+    pub service: &'a str,
+    pub key: &'a str,
+    pub item_id: Uuid,
+    pub version: i64,
+}
+
+impl DomainEvent for ItemDeleted<'_> {
+    const TYPE: &'static str = "sgx.item_deleted";
+}
+
+/// The stream of an item's incarnation; its versions are the row's revisions.
+pub(crate) fn stream(item_id: Uuid) -> String {
+    format!("sgx.item/{item_id}")
+}

@@ -1,0 +1,233 @@
+//! All SQL of the schema `sgx`. Free functions over a connection; none begins or commits.
+//!
+//! What is stored: `sealing_keys`, the keys of each tenant, wrapped under the root key; `sealed_data_items`, the
+//! current version of each item, sealed. The hot statements write their event and audit rows themselves
+//! (`core::db::record`).
+
+use jiff::Timestamp;
+use nsl_core::ids::{TenantId, UserId};
+use serde_json::Value;
+use uuid::Uuid;
+
+nsl_core::row! {
+    /// A tenant's sealing key, wrapped.
+    pub(crate) struct SealingKey { pub version: i32, pub wrapped_key: Vec<u8>, pub root_key_id: Vec<u8>, pub state: String }
+}
+nsl_core::row! {
+    pub(crate) struct Wraps { pub wraps: i64 }
+}
+nsl_core::row! {
+    pub(crate) struct RootKeyId { pub root_key_id: Vec<u8> }
+}
+nsl_core::row! {
+    /// What a change has to know of the row that it changes.
+    pub(crate) struct Head {
+        pub place: i64, pub item_id: Uuid, pub version: i64, pub revision: i64, pub created_at: Timestamp,
+        pub created_by: String, pub expires_at: Option<Timestamp>, pub deleted_at: Option<Timestamp>,
+    }
+}
+nsl_core::row! {
+    /// The place in the batch of a row that was written.
+    pub(crate) struct Written { pub place: i64 }
+}
+nsl_core::row! {
+    /// An item without its value.
+    #[derive(Clone)]
+    pub(crate) struct Info {
+        pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub revision: i64,
+        pub policy_type: String, pub encryption: String, pub original_size: i32, pub sealed_size: i32,
+        pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
+        pub updated_at: Timestamp, pub updated_by: String, pub expires_at: Option<Timestamp>,
+        pub deleted_at: Option<Timestamp>,
+    }
+}
+nsl_core::row! {
+    /// The sealed value beside its [`Info`].
+    pub(crate) struct Sealed {
+        pub sealing_key_version: Option<i32>, pub wrapped_data_key: Option<Vec<u8>>, pub sealed_data: Option<Vec<u8>>,
+        pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub revision: i64,
+        pub policy_type: String, pub encryption: String, pub original_size: i32, pub sealed_size: i32,
+        pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
+        pub updated_at: Timestamp, pub updated_by: String, pub expires_at: Option<Timestamp>,
+        pub deleted_at: Option<Timestamp>,
+    }
+}
+nsl_core::row! {
+    pub(crate) struct Count { pub count: i64 }
+}
+nsl_core::row! {
+    pub(crate) struct Tenant { pub id: TenantId }
+}
+
+nsl_core::queries! {
+    pub(crate) fn sealing_key(tenant: TenantId, version: i32) -> opt<SealingKey> =
+        "SELECT version, wrapped_key, root_key_id, state FROM sgx.sealing_keys WHERE tenant_id = $1 AND version = $2";
+
+    pub(crate) fn active_sealing_key(tenant: TenantId) -> opt<SealingKey> =
+        "SELECT version, wrapped_key, root_key_id, state FROM sgx.sealing_keys \
+         WHERE tenant_id = $1 AND state = 'active'";
+
+    /// Makes the next key active and the former one retired; nothing if another process did so first.
+    pub(crate) fn add_sealing_key(tenant: TenantId, version: i32, wrapped_key: &[u8], root_key_id: &[u8]) -> opt<SealingKey> =
+        "WITH former AS ( \
+             UPDATE sgx.sealing_keys SET state = 'retired', retired_at = now() \
+             WHERE tenant_id = $1 AND state = 'active' AND version = $2 - 1 RETURNING version) \
+         INSERT INTO sgx.sealing_keys (tenant_id, version, wrapped_key, root_key_id) \
+         SELECT $1, $2, $3, $4 WHERE $2 = 1 OR EXISTS (SELECT FROM former) \
+         ON CONFLICT DO NOTHING \
+         RETURNING version, wrapped_key, root_key_id, state";
+
+    /// Reserves wraps before they are made, in blocks, so that no count is lost with the process.
+    pub(crate) fn reserve_wraps(tenant: TenantId, version: i32, block: i64) -> opt<Wraps> =
+        "UPDATE sgx.sealing_keys SET wraps = wraps + $3 WHERE tenant_id = $1 AND version = $2 RETURNING wraps";
+
+    /// The root keys that the sealing keys in sight are under.
+    pub(crate) fn root_key_ids() -> many<RootKeyId> = "SELECT DISTINCT root_key_id FROM sgx.sealing_keys";
+
+    pub(crate) fn tenants() -> many<Tenant> = "SELECT id FROM core.tenants ORDER BY id";
+
+    pub(crate) fn heads(tenants: &[TenantId], services: &[&str], keys: &[&str]) -> many<Head> =
+        "SELECT input.place, i.item_id, i.version, i.revision, i.created_at, i.created_by, i.expires_at, i.deleted_at \
+         FROM unnest($1::uuid[], $2::text[], $3::text[]) WITH ORDINALITY AS input (tenant_id, service_name, key, place) \
+         JOIN sgx.sealed_data_items i ON i.tenant_id = input.tenant_id AND i.service_name = input.service_name \
+              AND i.key = input.key";
+
+    /// Puts many items, each only if its row is still as it was prepared for, with an event and an audit row each.
+    pub(crate) fn put_items(
+        tenants: &[TenantId], services: &[&str], keys: &[&str], item_ids: &[Uuid], versions: &[i64], revisions: &[i64],
+        policies: &[&str], encryptions: &[&str], key_versions: &[Option<i32>], wrapped: &[Option<&[u8]>], sealed: &[&[u8]],
+        original_sizes: &[i32], sealed_sizes: &[i32], fingerprints: &[&str], metadata: &[Option<&Value>],
+        created_ats: &[Timestamp], created_bys: &[&str], updated_ats: &[Timestamp], updated_bys: &[&str],
+        expires_ats: &[Option<Timestamp>], event_ids: &[Uuid], streams: &[&str], event_data: &[Value],
+        correlations: &[Option<&str>], audit_ids: &[Uuid], users: &[Option<UserId>], sessions: &[Option<&str>],
+        ip_addresses: &[Option<&str>], user_agents: &[Option<&str>], request_ids: &[Option<&str>],
+    ) -> many<Written> =
+        "WITH input AS MATERIALIZED ( \
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[], $7::text[], \
+                 $8::text[], $9::int[], $10::bytea[], $11::bytea[], $12::int[], $13::int[], $14::text[], $15::jsonb[], \
+                 $16::timestamptz[], $17::text[], $18::timestamptz[], $19::text[], $20::timestamptz[], $21::uuid[], \
+                 $22::text[], $23::jsonb[], $24::text[], $25::uuid[], $26::uuid[], $27::text[], $28::text[], \
+                 $29::text[], $30::text[]) WITH ORDINALITY AS t ( \
+                 tenant_id, service_name, key, item_id, version, revision, policy_type, encryption, sealing_key_version, \
+                 wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, metadata, created_at, created_by, \
+                 updated_at, updated_by, expires_at, event_id, stream, event_data, correlation_id, audit_id, user_id, \
+                 session_id, ip_address, user_agent, request_id, place)), \
+         written AS ( \
+             INSERT INTO sgx.sealed_data_items AS i (tenant_id, service_name, key, item_id, version, revision, policy_type, \
+                 encryption, sealing_key_version, wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, \
+                 metadata, created_at, created_by, updated_at, updated_by, expires_at) \
+             SELECT tenant_id, service_name, key, item_id, version, revision, policy_type, encryption, sealing_key_version, \
+                 wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, metadata, created_at, created_by, \
+                 updated_at, updated_by, expires_at FROM input ORDER BY place \
+             ON CONFLICT (tenant_id, service_name, key) DO UPDATE SET version = excluded.version, \
+                 revision = excluded.revision, policy_type = excluded.policy_type, encryption = excluded.encryption, \
+                 sealing_key_version = excluded.sealing_key_version, wrapped_data_key = excluded.wrapped_data_key, \
+                 sealed_data = excluded.sealed_data, original_size = excluded.original_size, \
+                 sealed_size = excluded.sealed_size, fingerprint = excluded.fingerprint, metadata = excluded.metadata, \
+                 created_at = excluded.created_at, created_by = excluded.created_by, updated_at = excluded.updated_at, \
+                 updated_by = excluded.updated_by, expires_at = excluded.expires_at, deleted_at = NULL \
+             WHERE i.item_id = excluded.item_id AND i.revision = excluded.revision - 1 \
+             RETURNING i.item_id, i.revision), \
+         done AS (SELECT input.* FROM input JOIN written USING (item_id, revision)), \
+         event AS ( \
+             INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
+                 correlation_id, causation_id) \
+             SELECT event_id, tenant_id, stream, revision, 'sgx.item_put', 1, event_data, '{}', updated_by, \
+                 correlation_id, request_id FROM done), \
+         audit AS ( \
+             INSERT INTO monitoring.audit_logs (id, tenant_id, service_name, action, resource_type, resource_id, user_id, \
+                 actor, session_id, ip_address, user_agent, request_id, result, details, metadata) \
+             SELECT audit_id, tenant_id, 'sgx', 'SEAL_ITEM', 'sealed_item', service_name || '/' || key, user_id, \
+                 updated_by, session_id, ip_address, user_agent, request_id, 'Success', NULL, \
+                 pg_catalog.jsonb_build_object('version', version) FROM done) \
+         SELECT place FROM done";
+
+    /// Marks an item deleted if it is still as it was looked at, with its event and audit row.
+    pub(crate) fn delete_item(
+        tenant: TenantId, service: &str, key: &str, revision: i64, deleted_at: Timestamp, event_id: Uuid, stream: &str,
+        event_data: &Value, correlation_id: Option<&str>, audit_id: Uuid, user: Option<UserId>, actor: &str,
+        session: Option<&str>, ip_address: Option<&str>, user_agent: Option<&str>, request_id: Option<&str>,
+    ) -> opt<Written> =
+        "WITH deleted AS ( \
+             UPDATE sgx.sealed_data_items SET deleted_at = $5, revision = revision + 1 \
+             WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text AND revision = $4 AND deleted_at IS NULL \
+             RETURNING tenant_id, service_name, key, revision), \
+         event AS ( \
+             INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
+                 correlation_id, causation_id) \
+             SELECT $6, tenant_id, $7, revision, 'sgx.item_deleted', 1, $8, '{}', $12, $9, $16 FROM deleted), \
+         audit AS ( \
+             INSERT INTO monitoring.audit_logs (id, tenant_id, service_name, action, resource_type, resource_id, user_id, \
+                 actor, session_id, ip_address, user_agent, request_id, result, details, metadata) \
+             SELECT $10, tenant_id, 'sgx', 'DELETE_ITEM', 'sealed_item', service_name || '/' || key, $11, $12, $13, $14, \
+                 $15, $16, 'Success', NULL, '{}' FROM deleted) \
+         SELECT 1::bigint AS place FROM deleted";
+
+    pub(crate) fn info(tenant: TenantId, service: &str, key: &str) -> opt<Info> =
+        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, encryption, \
+                original_size, sealed_size, fingerprint, metadata, created_at, created_by, updated_at, updated_by, \
+                expires_at, deleted_at \
+         FROM sgx.sealed_data_items WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text";
+
+    pub(crate) fn sealed(tenant: TenantId, service: &str, key: &str) -> opt<Sealed> =
+        "SELECT sealing_key_version, wrapped_data_key, sealed_data, service_name::text AS service_name, key::text AS key, item_id, version, \
+                revision, policy_type::text AS policy_type, encryption, original_size, sealed_size, fingerprint, metadata, \
+                created_at, created_by, updated_at, updated_by, expires_at, deleted_at \
+         FROM sgx.sealed_data_items WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text";
+
+    /// Items in the order of (service, key) after a place. Ranges, not LIKE, which is not leakproof and would not use
+    /// the index under row-level security.
+    pub(crate) fn list(
+        tenant: TenantId, service: Option<&str>, from: &str, until: Option<&str>, after_service: &str, after_key: &str,
+        now: Timestamp, limit: i64,
+    ) -> many<Info> =
+        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, encryption, \
+                original_size, sealed_size, fingerprint, metadata, created_at, created_by, updated_at, updated_by, \
+                expires_at, deleted_at \
+         FROM sgx.sealed_data_items \
+         WHERE tenant_id = $1 AND ($2::text IS NULL OR service_name = $2::text) \
+           AND (service_name, key) > ($5::text COLLATE \"C\", $6::text COLLATE \"C\") \
+           AND key >= $3::text COLLATE \"C\" AND ($4::text IS NULL OR key < $4::text COLLATE \"C\") \
+           AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > $7) \
+         ORDER BY service_name, key LIMIT $8";
+
+    /// Removes rows that were deleted or expired before a time; a batch at a time, each with its event and audit row.
+    pub(crate) fn purge(tenant: TenantId, before: Timestamp, limit: i64) -> many<Written> =
+        "WITH old AS ( \
+             SELECT tenant_id, service_name, key FROM sgx.sealed_data_items \
+             WHERE tenant_id = $1 AND (deleted_at < $2 OR expires_at < $2) LIMIT $3 FOR UPDATE SKIP LOCKED), \
+         gone AS ( \
+             DELETE FROM sgx.sealed_data_items i USING old \
+             WHERE i.tenant_id = old.tenant_id AND i.service_name = old.service_name AND i.key = old.key \
+             RETURNING i.tenant_id, i.service_name, i.key, i.item_id, i.version, i.revision), \
+         event AS ( \
+             INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
+                 correlation_id, causation_id) \
+             SELECT core.uuid_v7(), tenant_id, 'sgx.item/' || item_id, revision + 1, 'sgx.item_purged', 1, \
+                 pg_catalog.jsonb_build_object('service', service_name, 'key', key, 'itemId', item_id, 'version', version), \
+                 '{}', 'system:sgx.purge', NULL, NULL FROM gone), \
+         audit AS ( \
+             INSERT INTO monitoring.audit_logs (id, tenant_id, service_name, action, resource_type, resource_id, user_id, \
+                 actor, session_id, ip_address, user_agent, request_id, result, details, metadata) \
+             SELECT core.uuid_v7(), tenant_id, 'sgx', 'CLEANUP_EXPIRED_DATA', 'sealed_item', service_name || '/' || key, NULL, \
+                 'system:sgx.purge', NULL, NULL, NULL, NULL, 'Success', NULL, '{}' FROM gone) \
+         SELECT version AS place FROM gone";
+
+    /// Items in sight, counted up to 10,000; beyond that the planner's estimate for the whole table is told instead.
+    pub(crate) fn count() -> one<Count> =
+        "SELECT CASE WHEN c.count <= 10000 THEN c.count \
+                ELSE greatest(c.count, (SELECT reltuples::bigint FROM pg_catalog.pg_class \
+                                        WHERE oid = 'sgx.sealed_data_items'::pg_catalog.regclass)) END AS count \
+         FROM (SELECT count(*) AS count FROM (SELECT FROM sgx.sealed_data_items WHERE deleted_at IS NULL LIMIT 10001) AS some) AS c";
+
+    /// The health check's row; its transaction is rolled back.
+    pub(crate) fn probe(
+        tenant: TenantId, item_id: Uuid, key_version: Option<i32>, wrapped: Option<&[u8]>, sealed: &[u8], size: i32,
+        fingerprint: &str, encryption: &str, at: Timestamp,
+    ) -> exec =
+        "INSERT INTO sgx.sealed_data_items (tenant_id, service_name, key, item_id, version, revision, policy_type, encryption, \
+             sealing_key_version, wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, created_at, \
+             created_by, updated_at, updated_by) \
+         VALUES ($1, 'nsl.health', $2::uuid::text, $2, 1, 1, 'MRSIGNER', $8, $3, $4, $5::bytea, $6, pg_catalog.octet_length($5::bytea), $7, \
+             $9, 'system:health', $9, 'system:health')";
+}
