@@ -9,7 +9,7 @@ use axum::Router;
 use nsl_core::config::{Config, HttpConfig};
 use nsl_core::context::Base;
 use nsl_core::db::health::PostgresHealth;
-use nsl_core::db::{Db, sequencer};
+use nsl_core::db::{Db, idempotency, sequencer};
 use nsl_core::health::{Health, HealthCheck};
 use nsl_core::http;
 use nsl_core::jobs::{Jobs, Stage};
@@ -42,6 +42,7 @@ impl Process {
         // After a restore into another cluster the leftovers get their positions before anyone reads.
         sequencer::step(&base.db).await.context("the sequencer cannot take its first step")?;
         sequencer::start(&base.jobs, &base.db);
+        idempotency::start(&base.jobs, &base.db);
         let metrics = Metrics::start().map_err(anyhow::Error::msg)?;
         let context = Context::new(base, ports, Health::new(checks), metrics, http_config);
         let router = http::app(context.clone(), services);

@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// The settings file [default: ./appsettings.json if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The port to listen on [default: that of Http:Listen, 8080].
+    /// The port to listen on, 0 for any free one [default: that of Http:Listen, 8080].
     #[arg(long, value_name = "N")]
     port: Option<u16>,
 }

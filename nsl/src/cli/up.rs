@@ -20,7 +20,7 @@ use crate::{db, settings};
 /// The first start makes the database, its secrets and an administrator. Ctrl-C drains and stops all of it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The port of the HTTP API [default: 8080].
+    /// The port of the HTTP API, 0 for any free one [default: 8080].
     #[arg(long, value_name = "N")]
     port: Option<u16>,
     /// The port of PostgreSQL; where another server has it, the next free one is taken and printed.
@@ -178,7 +178,12 @@ fn announce(installation: &Installation, address: SocketAddr, first: bool, json:
     if json {
         let line = serde_json::json!({
             "url": url,
-            "postgres": { "port": place.port, "socketDir": place.socket_dir, "tcp": place.tcp },
+            "postgres": {
+                "port": place.port,
+                "socketDir": place.socket_dir,
+                "tcp": place.tcp,
+                "movedFrom": installation.moved_from,
+            },
             "dataDir": local.dir(),
             "credentials": credentials,
             "mode": "simulation",

@@ -228,7 +228,7 @@ mod tests {
                 }
             }
         });
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while runs.load(Ordering::SeqCst) < 3 && Instant::now() < deadline {
             sleep(Duration::from_millis(10)).await;
         }

@@ -158,7 +158,10 @@ impl Response {
 
     /// Checks the status, showing the body when it is another; for chaining.
     #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "a test that is about the status alone drops the rest")]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "a test that is about the status alone drops the rest"
+    )]
     pub fn expect(self, status: StatusCode) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
         self

@@ -44,6 +44,8 @@ pub(crate) enum Error {
     UserNotFound,
     #[error("too many password checks are waiting")]
     Busy,
+    #[error("the Idempotency-Key cannot serve this request")]
+    Idempotency(ApiError),
     #[error(transparent)]
     Db(#[from] DbError),
     /// A defect of ours.
@@ -148,6 +150,7 @@ impl From<Error> for ApiError {
                 "core.busy",
                 "More passwords wait to be checked than the service takes at once. Try again shortly.",
             ),
+            Error::Idempotency(error) => error,
             Error::Db(error) => error.into(),
             Error::Internal(cause) => Self::internal(cause),
         }

@@ -291,14 +291,21 @@ async fn list_items(
     let limit = query.limit.unwrap_or_default();
     for text in [&query.service, &query.prefix].into_iter().flatten() {
         if text.contains('\0') {
-            return Err(ApiError::bad_request("core.invalid_query", "A filter contains the character U+0000.")
-                .at("query", "no name contains U+0000"));
+            return Err(ApiError::bad_request(
+                "core.invalid_query",
+                "A filter contains the character U+0000.",
+            )
+            .at("query", "no name contains U+0000"));
         }
     }
     let after: (String, String) = query.cursor.as_deref().map(Cursor::read).transpose()?.unwrap_or_default();
     if after.0.contains('\0') || after.1.contains('\0') {
-        // As foreign as one that cannot be read: no name contains it, and PostgreSQL takes no such text.
-        return Err(Cursor::foreign());
+        // No name contains it, and PostgreSQL takes no such text.
+        return Err(ApiError::bad_request(
+            "core.invalid_cursor",
+            "The cursor is not one that this list answered.",
+        )
+        .at("cursor", "not a cursor of this list"));
     }
     let listing = Listing { service: query.service, prefix: query.prefix.unwrap_or_default(), after, limit };
     let items = sgx.list(&caller, &listing).await?;
@@ -315,10 +322,9 @@ fn item_headers(item: &Item) -> HeaderMap {
 }
 
 fn wants_bytes(headers: &HeaderMap) -> bool {
-    headers
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("application/octet-stream")))
+    headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| {
+        accept.split(',').any(|kind| kind.trim().starts_with("application/octet-stream"))
+    })
 }
 
 async fn read_value(
@@ -346,8 +352,11 @@ async fn read_value(
             let put: PutItem = json(&body)?;
             let data = Zeroizing::new(put.data);
             let value = STANDARD.decode(data.as_bytes()).map(Zeroizing::new).map_err(|error| {
-                ApiError::bad_request("sgx.invalid_base64", "data is not standard base64 (RFC 4648 §4, with padding).")
-                    .at("/data", error.to_string())
+                ApiError::bad_request(
+                    "sgx.invalid_base64",
+                    "data is not standard base64 (RFC 4648 §4, with padding).",
+                )
+                .at("/data", error.to_string())
             })?;
             let policy = put.policy.unwrap_or_default();
             Ok((value, Attributes::new(put.metadata, policy, put.expires_at)))
@@ -361,9 +370,14 @@ async fn read_value(
 }
 
 /// Reads the body up to a limit; what declares itself larger is refused before a byte of it is read.
-async fn read_body(request: Request, limit: usize, value_limit: usize) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+async fn read_body(
+    request: Request,
+    limit: usize,
+    value_limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let too_large = || Error::TooLarge { limit: value_limit }.into_api();
-    let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let declared =
+        request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
@@ -371,8 +385,11 @@ async fn read_body(request: Request, limit: usize, value_limit: usize) -> Result
         if nsl_core::db::chain(&error).contains("length limit exceeded") {
             return too_large();
         }
-        ApiError::bad_request("core.unreadable_body", "The body ended early or could not be read; send it again.")
-            .because(error)
+        ApiError::bad_request(
+            "core.unreadable_body",
+            "The body ended early or could not be read; send it again.",
+        )
+        .because(error)
     })?;
     Ok(Zeroizing::new(bytes.to_vec()))
 }

@@ -48,7 +48,11 @@ impl Address {
         check_name("sgx.invalid_key", "key", &key, LONGEST_KEY)?;
         // Such a path would name another item after the normalisation that proxies and clients apply.
         if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-            return Err(violation("sgx.invalid_key", "key", "its parts between slashes may not be empty, `.` or `..`"));
+            return Err(violation(
+                "sgx.invalid_key",
+                "key",
+                "its parts between slashes may not be empty, `.` or `..`",
+            ));
         }
         Ok(Self { service, key })
     }
@@ -59,7 +63,12 @@ impl Address {
     }
 }
 
-fn check_name(code: &'static str, pointer: &'static str, name: &str, longest: usize) -> Result<(), Violation> {
+fn check_name(
+    code: &'static str,
+    pointer: &'static str,
+    name: &str,
+    longest: usize,
+) -> Result<(), Violation> {
     let length = name.chars().count();
     if length == 0 || length > longest {
         return Err(violation(code, pointer, format!("it has {length} characters; it takes 1 to {longest}")));
@@ -108,7 +117,11 @@ impl Attributes {
 
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Violation> {
         if self.expires_at.is_some_and(|at| at <= now) {
-            return Err(violation("sgx.invalid_expiry", "/expiresAt", "it lies in the past; give a later time"));
+            return Err(violation(
+                "sgx.invalid_expiry",
+                "/expiresAt",
+                "it lies in the past; give a later time",
+            ));
         }
         let Some(metadata) = &self.metadata else { return Ok(()) };
         let wrong = |problem: &str| Err(violation("sgx.invalid_metadata", "/metadata", problem));
@@ -158,7 +171,11 @@ pub(crate) struct Next {
 }
 
 /// Decides a put: the next version, or the version that the condition does not allow.
-pub(crate) fn decide_put(current: Option<&Current>, condition: &IfMatch, fresh: Uuid) -> Result<Next, Option<i64>> {
+pub(crate) fn decide_put(
+    current: Option<&Current>,
+    condition: &IfMatch,
+    fresh: Uuid,
+) -> Result<Next, Option<i64>> {
     let alive = current.filter(|current| current.alive).map(|current| current.version);
     if !condition.holds(alive) {
         return Err(alive);
@@ -324,7 +341,7 @@ fn canonical_number(number: &Number) -> String {
     match (number.as_u64(), number.as_i64(), number.as_f64()) {
         (Some(number), ..) => number.to_string(),
         (_, Some(number), _) => number.to_string(),
-        (.., Some(float)) if float == 0.0 => "0".to_owned(),
+        (.., Some(0.0)) => "0".to_owned(),
         // Doubles print the same digits as the integers they are equal to.
         (.., Some(float)) => format!("{float}"),
         _ => number.to_string(),

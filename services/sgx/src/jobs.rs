@@ -11,7 +11,7 @@ use nsl_core::jobs::JobError;
 use crate::actions::Sgx;
 
 /// The legacy system's interval.
-const PURGE_EVERY: Duration = Duration::from_secs(300);
+const PURGE_EVERY: Duration = Duration::from_mins(5);
 
 pub(crate) fn start(base: &Base, sgx: &Arc<Sgx>) {
     let lease = Lease::new(&base.db, Login::Enclave, "sgx.purge", PURGE_EVERY * 2);

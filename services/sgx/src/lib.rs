@@ -23,8 +23,8 @@ use nsl_core::context::Base;
 use nsl_core::ports::SecurityEvents;
 use nsl_core::{ApiError, Service};
 
-pub use actions::root::RootKey;
 pub use actions::Sgx;
+pub use actions::root::RootKey;
 pub use config::{SgxConfig, section};
 pub use error::StartError;
 

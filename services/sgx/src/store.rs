@@ -43,6 +43,7 @@ nsl_core::row! {
 }
 nsl_core::row! {
     /// The sealed value beside its [`Info`].
+    #[expect(clippy::struct_field_names, reason = "a field is named as its column")]
     pub(crate) struct Sealed {
         pub sealing_key_version: Option<i32>, pub wrapped_data_key: Option<Vec<u8>>, pub sealed_data: Option<Vec<u8>>,
         pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub revision: i64,
@@ -218,7 +219,7 @@ nsl_core::queries! {
         "SELECT CASE WHEN c.count <= 10000 THEN c.count \
                 ELSE greatest(c.count, (SELECT reltuples::bigint FROM pg_catalog.pg_class \
                                         WHERE oid = 'sgx.sealed_data_items'::pg_catalog.regclass)) END AS count \
-         FROM (SELECT count(*) AS count FROM (SELECT FROM sgx.sealed_data_items WHERE deleted_at IS NULL LIMIT 10001) AS some) AS c";
+         FROM (SELECT count(*) AS count FROM (SELECT FROM sgx.sealed_data_items WHERE deleted_at IS NULL LIMIT 10001) AS seen) AS c";
 
     /// The health check's row; its transaction is rolled back.
     pub(crate) fn probe(

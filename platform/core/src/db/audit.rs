@@ -50,7 +50,12 @@ impl HotWrite for AuditWrite {
         Ok(())
     }
 
-    async fn write(&self, batch: &Batch<'_>, rows: &[&AuditRow], (): ()) -> Result<Vec<Verdict<()>>, DbError> {
+    async fn write(
+        &self,
+        batch: &Batch<'_>,
+        rows: &[&AuditRow],
+        (): (),
+    ) -> Result<Vec<Verdict<()>>, DbError> {
         write_audits(batch, rows.iter().copied()).await?;
         Ok(rows.iter().map(|_| Verdict::Done(())).collect())
     }

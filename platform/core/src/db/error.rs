@@ -77,7 +77,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 impl From<tokio_postgres::Error> for DbError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
-            return if error.is_closed() || std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>) {
+            return if error.is_closed()
+                || std::error::Error::source(&error)
+                    .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+            {
                 Self::Unavailable(chain(&error))
             } else {
                 Self::Refused { state: "driver".to_owned(), text: chain(&error) }
@@ -86,17 +89,23 @@ impl From<tokio_postgres::Error> for DbError {
         let code = db.code().code();
         match db.code() {
             // 57P01..57P05: shutdown, crash, cannot connect now; 53300: too many connections.
-            _ if code.starts_with("57P") || code.starts_with("08") || *db.code() == SqlState::TOO_MANY_CONNECTIONS => {
+            _ if code.starts_with("57P")
+                || code.starts_with("08")
+                || *db.code() == SqlState::TOO_MANY_CONNECTIONS =>
+            {
                 Self::Unavailable(db.message().to_owned())
             }
             // A login whose role is gone or whose password changed cannot be served either.
             _ if code.starts_with("28") => Self::Unavailable(db.message().to_owned()),
-            _ if code.starts_with("53") || *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION || code == "58030" => {
+            _ if code.starts_with("53")
+                || *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION
+                || code == "58030" =>
+            {
                 Self::NoRoom(db.message().to_owned())
             }
-            &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED | &SqlState::LOCK_NOT_AVAILABLE => {
-                Self::Conflict(db.message().to_owned())
-            }
+            &SqlState::T_R_SERIALIZATION_FAILURE
+            | &SqlState::T_R_DEADLOCK_DETECTED
+            | &SqlState::LOCK_NOT_AVAILABLE => Self::Conflict(db.message().to_owned()),
             _ if code.starts_with("23") && db.constraint().is_some() => {
                 Self::Constraint { constraint: db.constraint().unwrap_or_default().to_owned() }
             }

@@ -210,7 +210,8 @@ impl<W: HotWrite> Shared<W> {
         let mut skipped = HashSet::new();
         while let Some(item) = queue.waiting.pop_front() {
             let weight = self.write.weight(&item.command);
-            let full = items.len() >= allowed || (!items.is_empty() && bytes + weight > self.bounds.max_bytes);
+            let full =
+                items.len() >= allowed || (!items.is_empty() && bytes + weight > self.bounds.max_bytes);
             let busy =
                 item.key.as_ref().is_some_and(|key| queue.in_flight.contains(key) || skipped.contains(key));
             if full || busy {
@@ -401,7 +402,6 @@ impl Batch<'_> {
             }
         }
     }
-
 }
 
 impl Conn for Batch<'_> {

@@ -2,15 +2,25 @@
 //! and the answer are one transaction: a second request with the key waits for the first one's end, then sees its
 //! answer, or, where the first one was rolled back, is the first itself.
 
-use super::DbError;
+use std::time::Duration;
+
+use super::lease::Lease;
 use super::sql::Conn;
+use super::{Db, DbError, Login};
 use crate::ids::TenantId;
+use crate::jobs::{JobError, Jobs};
+
+const PURGE_EVERY: Duration = Duration::from_hours(1);
+const LEASE: Duration = Duration::from_mins(1);
 
 crate::row! {
     struct Claimed {
         #[expect(dead_code, reason = "that there is a row is the answer")]
         route: String,
     }
+}
+crate::row! {
+    struct Tenant { id: TenantId }
 }
 crate::row! {
     /// What a key was used for before.
@@ -41,6 +51,8 @@ crate::queries! {
     ) -> exec =
         "UPDATE core.idempotency_keys SET status = $4, body = $5, secret = $6, resource_id = $7 \
          WHERE tenant_id = $1 AND principal = $2 AND key = $3";
+
+    fn tenants() -> many<Tenant> = "SELECT id FROM core.tenants ORDER BY id";
 
     /// Keys in sight that may be used again.
     fn purge() -> many<Claimed> = "DELETE FROM core.idempotency_keys WHERE expires_at < now() RETURNING route";
@@ -82,7 +94,18 @@ impl Key<'_> {
     }
 }
 
-/// Removes the answers that have expired, of the tenants in sight; returns how many.
-pub async fn purge_expired(c: &impl Conn) -> Result<usize, DbError> {
-    Ok(purge(c).await?.len())
+/// Starts the purge of answers that have expired, as a job of whoever holds its lease.
+pub fn start(jobs: &Jobs, db: &Db) {
+    let lease = Lease::new(db, Login::Jobs, "core.idempotency", LEASE);
+    let db = db.clone();
+    jobs.every_single(lease, "core.idempotency", PURGE_EVERY, move || {
+        let db = db.clone();
+        async move {
+            let tenants: Vec<TenantId> =
+                tenants(&db.global(Login::Jobs)).await?.into_iter().map(|tenant| tenant.id).collect();
+            let purged = purge(&db.read_many(Login::Jobs, &tenants)).await?.len();
+            tracing::debug!(purged, "purged answers of idempotency keys");
+            Ok::<(), JobError>(())
+        }
+    });
 }

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+};
 use tokio::sync::Notify;
 use tokio_postgres::config::SslMode as DriverTls;
 use tokio_postgres::{NoTls, Row, Statement};
@@ -127,8 +129,10 @@ pub async fn connect(
     endpoint: &Endpoint,
     user: &str,
     password: &Secret,
-) -> Result<(tokio_postgres::Client, impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static), DbError>
-{
+) -> Result<
+    (tokio_postgres::Client, impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static),
+    DbError,
+> {
     let config = endpoint.driver(user, password, "nsl");
     let tls = tls::connector(endpoint.tls, endpoint.root_certificate.as_deref())
         .map_err(|error| DbError::Unavailable(error.to_string()))?;
@@ -168,7 +172,10 @@ pub struct PoolStatus {
 
 impl Db {
     /// Pools for logins that have passwords of their own.
-    pub fn new(endpoint: Endpoint, passwords: impl IntoIterator<Item = (Login, Secret)>) -> Result<Self, TlsError> {
+    pub fn new(
+        endpoint: Endpoint,
+        passwords: impl IntoIterator<Item = (Login, Secret)>,
+    ) -> Result<Self, TlsError> {
         let logins = passwords.into_iter().map(|(login, secret)| (login, Credentials::Own(secret)));
         Self::build(endpoint, logins, false)
     }
@@ -231,9 +238,11 @@ impl Db {
 
     /// A connection of a pool. What runs on it sees no tenant's rows until a transaction names tenants.
     pub async fn client(&self, login: Login) -> Result<Object, DbError> {
-        let pool = self.0.pools.get(&login).ok_or_else(|| {
-            DbError::Unavailable(format!("this process has no {} login", login.role()))
-        })?;
+        let pool = self
+            .0
+            .pools
+            .get(&login)
+            .ok_or_else(|| DbError::Unavailable(format!("this process has no {} login", login.role())))?;
         Ok(pool.get().await?)
     }
 
@@ -290,13 +299,20 @@ fn pool(endpoint: &Endpoint, login: Login, credentials: &Credentials) -> Result<
         Credentials::Own(password) => (login.role(), password),
         Credentials::Nominal { user, password } => (user.as_str(), &**password),
     };
-    let mut config = endpoint.driver(user, password, match login {
-        Login::Api => "nsl api",
-        Login::Enclave => "nsl enclave",
-        Login::Jobs => "nsl jobs",
-    });
-    // A statement that hangs must not hold a connection for ever, nor a forgotten transaction its locks.
-    config.options("-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s");
+    let mut config = endpoint.driver(
+        user,
+        password,
+        match login {
+            Login::Api => "nsl api",
+            Login::Enclave => "nsl enclave",
+            Login::Jobs => "nsl jobs",
+        },
+    );
+    // A statement that hangs must not hold a connection for ever, nor a forgotten transaction its locks. Statements are
+    // short: compiling one costs more than running it (1 s measured where the planner expected many rows).
+    config.options(
+        "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s -c jit=off",
+    );
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = if endpoint.tls == SslMode::Disable {
         Manager::from_config(config, NoTls, manager_config)
@@ -304,10 +320,8 @@ fn pool(endpoint: &Endpoint, login: Login, credentials: &Credentials) -> Result<
         let connector = tls::connector(endpoint.tls, endpoint.root_certificate.as_deref())?;
         Manager::from_config(config, connector, manager_config)
     };
-    let mut builder = Pool::builder(manager)
-        .max_size(endpoint.max_pool_size)
-        .runtime(Runtime::Tokio1)
-        .timeouts(Timeouts {
+    let mut builder =
+        Pool::builder(manager).max_size(endpoint.max_pool_size).runtime(Runtime::Tokio1).timeouts(Timeouts {
             wait: Some(endpoint.connect_timeout),
             create: Some(endpoint.connect_timeout),
             recycle: Some(endpoint.connect_timeout),

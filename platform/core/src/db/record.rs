@@ -2,8 +2,6 @@
 //! `core::db` alone writes them. A hot `store` statement may insert into the two in its CTE, with exactly
 //! [`EVENT_COLUMNS`] and [`AUDIT_COLUMNS`]; a test compares.
 
-#![expect(clippy::too_many_arguments, reason = "a statement has as many parameters as its row has columns")]
-
 use serde_json::Value;
 use uuid::Uuid;
 

@@ -62,39 +62,42 @@ crate::queries! {
     /// `bound` is one past the last xid taken; a step that would cut a transaction takes it whole. `chain` adds earlier
     /// versions from beyond the bound. One from beyond the horizon is not taken yet, and what follows it waits.
     ///
-    /// The look into the log is a scalar sub-select, for an anti-join could be planned as a hash of the whole log.
+    /// Bounds and the look into the log are scalar sub-selects: a range of the index, and one probe for each row of it.
+    /// Joins could be planned as scans of all events and a hash of the whole log.
     fn take_events(step: i64) -> one<Taken> =
         "WITH RECURSIVE state AS MATERIALIZED ( \
              SELECT s.next_position, s.cursor, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) AS horizon \
              FROM eventsourcing.sequencer s), \
          bound AS MATERIALIZED ( \
              SELECT coalesce((SELECT ((e.xid::text::bigint + 1)::text)::xid8 \
-                     FROM eventsourcing.events e, state \
-                     WHERE e.xid >= state.cursor AND e.xid < state.horizon \
+                     FROM eventsourcing.events e \
+                     WHERE e.xid >= (SELECT cursor FROM state) AND e.xid < (SELECT horizon FROM state) \
                        AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = e.id) IS NULL \
                      ORDER BY e.xid OFFSET $1 LIMIT 1), \
-                 state.horizon) AS upper FROM state), \
+                 (SELECT horizon FROM state)) AS upper), \
          chain AS ( \
              SELECT e.id, e.tenant_id, e.stream, e.version, e.xid \
-             FROM eventsourcing.events e, state, bound \
-             WHERE e.xid >= state.cursor AND e.xid < bound.upper \
+             FROM eventsourcing.events e \
+             WHERE e.xid >= (SELECT cursor FROM state) AND e.xid < (SELECT upper FROM bound) \
                AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = e.id) IS NULL \
              UNION \
              SELECT p.id, c.tenant_id, c.stream, p.version, p.xid \
-             FROM chain c CROSS JOIN bound CROSS JOIN LATERAL ( \
+             FROM chain c CROSS JOIN LATERAL ( \
                  SELECT e.id, e.version, e.xid FROM eventsourcing.events e \
                  WHERE e.tenant_id = c.tenant_id AND e.stream = c.stream AND e.version = c.version - 1 LIMIT 1) p \
-             WHERE p.xid >= bound.upper \
+             WHERE p.xid >= (SELECT upper FROM bound) \
                AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = p.id) IS NULL), \
          in_stream AS MATERIALIZED ( \
              SELECT f.id, f.tenant_id, f.version, f.xid, \
-                    bool_or(f.xid >= state.horizon) OVER earlier AS waits, max(f.place) OVER earlier AS turn \
-             FROM (SELECT c.*, row_number() OVER (ORDER BY c.xid, c.id) AS place FROM chain c) f, state \
+                    bool_or(f.xid >= (SELECT horizon FROM state)) OVER earlier AS waits, \
+                    max(f.place) OVER earlier AS turn \
+             FROM (SELECT c.*, row_number() OVER (ORDER BY c.xid, c.id) AS place FROM chain c) f \
              WINDOW earlier AS (PARTITION BY f.tenant_id, f.stream ORDER BY f.version)), \
          placed AS ( \
              INSERT INTO eventsourcing.log (position, event_id, tenant_id) \
-             SELECT state.next_position - 1 + row_number() OVER (ORDER BY i.turn, i.version), i.id, i.tenant_id \
-             FROM in_stream i, state WHERE NOT i.waits \
+             SELECT (SELECT next_position FROM state) - 1 + row_number() OVER (ORDER BY i.turn, i.version), \
+                    i.id, i.tenant_id \
+             FROM in_stream i WHERE NOT i.waits \
              RETURNING position), \
          moved AS ( \
              UPDATE eventsourcing.sequencer s SET next_position = s.next_position + (SELECT count(*) FROM placed), \
@@ -132,27 +135,29 @@ crate::queries! {
                 pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text AS horizon \
          FROM monitoring.audit_sequencer s FOR UPDATE OF s";
 
-    /// With `leftovers` the cursor is not looked at. The rows to hash, and where the cursor goes after them.
+    /// With `leftovers` neither cursor nor horizon is looked at. The rows to hash, and where the cursor goes after them.
     fn find_audits(step: i64, leftovers: bool) -> many<AuditEntry> =
         "WITH state AS MATERIALIZED ( \
-             SELECT s.next_leaf_index, s.cursor, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) AS horizon \
+             SELECT s.next_leaf_index, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) AS horizon, \
+                    CASE WHEN $2::bool THEN '0'::xid8 ELSE s.cursor END AS lower \
              FROM monitoring.audit_sequencer s), \
          bound AS MATERIALIZED ( \
-             SELECT coalesce((SELECT ((a.xid::text::bigint + 1)::text)::xid8 \
-                     FROM monitoring.audit_logs a, state \
-                     WHERE a.xid >= state.cursor AND a.xid < state.horizon \
+             SELECT CASE WHEN $2::bool THEN '18446744073709551615'::xid8 ELSE coalesce( \
+                 (SELECT ((a.xid::text::bigint + 1)::text)::xid8 \
+                     FROM monitoring.audit_logs a \
+                     WHERE a.xid >= (SELECT lower FROM state) AND a.xid < (SELECT horizon FROM state) \
                        AND (SELECT l.leaf_index FROM monitoring.audit_leaves l WHERE l.audit_id = a.id) IS NULL \
                      ORDER BY a.xid OFFSET $1 LIMIT 1), \
-                 state.horizon) AS upper FROM state) \
+                 (SELECT horizon FROM state)) END AS upper) \
          SELECT a.id, a.tenant_id, a.service_name::text AS service_name, a.action::text AS action, \
                 a.resource_type::text AS resource_type, a.resource_id, a.user_id, \
                 a.actor, a.session_id, a.ip_address, a.user_agent, a.request_id, \
                 (extract(epoch FROM a.\"timestamp\") * 1000000)::bigint AS at_us, a.result, a.details, \
                 a.before_state::text AS before_state, a.after_state::text AS after_state, a.metadata::text AS metadata, \
-                state.next_leaf_index, \
-                CASE WHEN $2::bool THEN state.horizon ELSE bound.upper END::text AS upper_xid \
-         FROM monitoring.audit_logs a, state, bound \
-         WHERE ($2::bool OR (a.xid >= state.cursor AND a.xid < bound.upper)) \
+                (SELECT next_leaf_index FROM state) AS next_leaf_index, \
+                least((SELECT horizon FROM state), (SELECT upper FROM bound))::text AS upper_xid \
+         FROM monitoring.audit_logs a \
+         WHERE a.xid >= (SELECT lower FROM state) AND a.xid < (SELECT upper FROM bound) \
            AND (SELECT l.leaf_index FROM monitoring.audit_leaves l WHERE l.audit_id = a.id) IS NULL \
          ORDER BY a.xid, a.id";
 
@@ -170,8 +175,9 @@ crate::queries! {
 
     /// At most 10,000 are counted: health asks whether it is many, not how many.
     fn count_backlog() -> one<Taken> =
-        "SELECT count(*) AS taken FROM (SELECT FROM eventsourcing.events e, eventsourcing.sequencer s \
-             WHERE e.xid >= s.cursor AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = e.id) IS NULL \
+        "SELECT count(*) AS taken FROM (SELECT FROM eventsourcing.events e \
+             WHERE e.xid >= (SELECT cursor FROM eventsourcing.sequencer) \
+               AND (SELECT l.position FROM eventsourcing.log l WHERE l.event_id = e.id) IS NULL \
              LIMIT 10000) AS waiting";
 
     /// Events of one tenant after a position, in order.
@@ -240,7 +246,9 @@ async fn step_events(work: &UnitOfWork<'_>) -> Result<i64, DbError> {
         return Ok(take_events(work, STEP).await?.taken);
     }
     if state.system_identifier.is_some() {
-        tracing::warn!("the database was restored into another cluster: events without a position get theirs now");
+        tracing::warn!(
+            "the database was restored into another cluster: events without a position get theirs now"
+        );
     }
     Ok(take_leftover_events(work, state.current_system).await?.taken)
 }

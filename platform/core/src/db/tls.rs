@@ -18,7 +18,9 @@ use crate::config::SslMode;
 pub enum TlsError {
     #[error("SSL Mode=VerifyCA and VerifyFull need `Root Certificate=<PEM file>` in the connection string")]
     NoRoot,
-    #[error("the root certificate {path} cannot be used: {reason}; give a PEM file with the authority's certificate")]
+    #[error(
+        "the root certificate {path} cannot be used: {reason}; give a PEM file with the authority's certificate"
+    )]
     Root { path: PathBuf, reason: String },
     #[error("TLS cannot be set up: {0}")]
     Rustls(#[from] rustls::Error),
@@ -29,7 +31,8 @@ pub enum TlsError {
 pub(super) fn connector(mode: SslMode, root: Option<&Path>) -> Result<MakeRustlsConnect, TlsError> {
     // Always by provider: `ClientConfig::builder()` panics once a dependency turns on rustls' ring feature as well.
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let config = match mode {
         SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require => builder
             .dangerous()

@@ -24,7 +24,8 @@ impl<'c> UnitOfWork<'c> {
         let client = db.client(login).await?;
         let set = client.prepare_cached(SET_TENANTS).await?;
         // Built before BEGIN goes out: if this future is dropped now, the open transaction is not handed on.
-        let work = Self { db: db.clone(), client: Some(client), caller, events: Vec::new(), audits: Vec::new() };
+        let work =
+            Self { db: db.clone(), client: Some(client), caller, events: Vec::new(), audits: Vec::new() };
         let tenants = tenants_setting(&[caller.tenant()]);
         let params: [Param<'_>; 1] = [&tenants];
         let client = work.client()?;
@@ -42,7 +43,12 @@ impl<'c> UnitOfWork<'c> {
     pub fn event<E: DomainEvent>(&mut self, stream: impl Into<String>, event: &E) -> Result<(), DbError> {
         let data = serde_json::to_value(event)
             .map_err(|error| DbError::Refused { state: "json".to_owned(), text: error.to_string() })?;
-        self.events.push(NewEvent { stream: stream.into(), kind: E::TYPE, kind_version: E::TYPE_VERSION, data });
+        self.events.push(NewEvent {
+            stream: stream.into(),
+            kind: E::TYPE,
+            kind_version: E::TYPE_VERSION,
+            data,
+        });
         Ok(())
     }
 
@@ -100,7 +106,9 @@ pub(super) async fn outcome(db: &Db, xid: Option<String>) -> Result<(), DbError>
             match ask(db, login, &xid).await {
                 Ok(Some(status)) if status == "committed" => return Ok(()),
                 Ok(Some(status)) if status == "aborted" => {
-                    return Err(DbError::Unavailable("the connection broke and the change was rolled back".to_owned()));
+                    return Err(DbError::Unavailable(
+                        "the connection broke and the change was rolled back".to_owned(),
+                    ));
                 }
                 Ok(Some(_)) => break,
                 Ok(None) => return Err(DbError::OutcomeUnknown),

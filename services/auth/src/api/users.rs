@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use jiff::Timestamp;
 use nsl_core::ApiError;
 use nsl_core::config::Secret;
-use nsl_core::http::{Allowed, Body, Cursor, Limit, Page, Parts, Problem, Search};
+use nsl_core::http::{Allowed, Answer, Body, Cursor, IdempotencyKey, Limit, Page, Parts, Problem, Search};
 use nsl_core::ids::UserId;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -83,6 +83,7 @@ fn default_roles() -> Vec<String> {
 
 /// Makes a user who is a member of the caller's tenant.
 #[utoipa::path(post, path = "/users", tag = "auth", operation_id = "authCreateUser",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body replays the first answer for 24 h")),
     request_body = CreateUserRequest, security(("bearer" = ["auth:users"])), responses(
     (status = 201, description = "The new user", body = UserView),
     (status = 400, description = "Malformed", body = Problem),
@@ -94,6 +95,7 @@ fn default_roles() -> Vec<String> {
     (status = 503, description = "Too many passwords at once", body = Problem)))]
 pub(super) async fn create(
     caller: Allowed<Users>,
+    key: IdempotencyKey,
     Extension(state): Extension<Arc<State>>,
     Body(request): Body<CreateUserRequest>,
 ) -> Result<Response, ApiError> {
@@ -103,7 +105,12 @@ pub(super) async fn create(
         full_name: request.full_name.as_deref(),
         roles: &request.roles,
     };
-    let user: UserView = state.create_user(&caller, &new, request.password).await?.into();
+    // Without the password: the hash of what is bound here is stored.
+    let once = key.bind("auth.users.create", &new)?;
+    let user = match state.create_user(&caller, &new, request.password, &once, UserView::from).await? {
+        Answer::Made(user) => user,
+        Answer::Replayed(before) => return Ok(before),
+    };
     let location = format!("/api/v1/auth/users/{}", user.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(user)).into_response())
 }

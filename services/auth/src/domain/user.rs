@@ -2,6 +2,7 @@
 //! refusal names the field and never comes from the database.
 
 use nsl_crypto::password::MAX_PASSWORD_LEN;
+use serde::Serialize;
 
 /// NIST SP 800-63B asks for 8 as the least; this is a service that guards keys.
 pub(crate) const MIN_PASSWORD_CHARS: usize = 12;
@@ -25,6 +26,7 @@ impl Violation {
 }
 
 /// A user to be made.
+#[derive(Serialize)]
 pub(crate) struct NewUser<'a> {
     pub(crate) username: &'a str,
     pub(crate) email: Option<&'a str>,

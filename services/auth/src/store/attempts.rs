@@ -7,7 +7,7 @@ use uuid::Uuid;
 nsl_core::queries! {
     /// Records an attempt that failed and counts it with the user, if it was a guess. One statement for known and
     /// unknown users, so that both take the same time.
-    #[expect(clippy::too_many_arguments, reason = "one for each column")]
+
     pub(crate) fn add_denied(
         id: Uuid, username: &str, user: Option<UserId>, counts: bool, ip_address: Option<&str>,
         user_agent: Option<&str>, reason: &str, now: Timestamp,

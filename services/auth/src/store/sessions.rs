@@ -38,7 +38,7 @@ nsl_core::row! {
 
 nsl_core::queries! {
     /// Starts a session with its first refresh token.
-    #[expect(clippy::too_many_arguments, reason = "one for each column")]
+
     pub(crate) fn start(
         tenant: TenantId, session: SessionId, user: UserId, ip_address: Option<&str>, user_agent: Option<&str>,
         token_hash: &[u8], now: Timestamp, expires: Timestamp,

@@ -23,11 +23,12 @@ nsl_core::queries! {
     /// Lets one process at a time look whether there is a key and make one. Readers pass.
     pub(crate) fn lock() -> exec = "LOCK TABLE auth.signing_keys IN SHARE ROW EXCLUSIVE MODE";
 
-    /// The key that signs now.
+    /// The key that signs now: the latest whose time has come. Where no key's time has come, the next one, since the
+    /// clocks of two hosts differ and a key that another host just made must be found.
     pub(crate) fn current(now: Timestamp) -> opt<WrappedKey> =
         "SELECT kid, wrapped_private_key, root_key_id FROM auth.signing_keys \
-         WHERE algorithm = 'EdDSA' AND retired_at IS NULL AND not_before <= $1 \
-         ORDER BY not_before DESC, kid LIMIT 1";
+         WHERE algorithm = 'EdDSA' AND retired_at IS NULL \
+         ORDER BY not_before > $1, abs(extract(epoch FROM not_before - $1)), kid LIMIT 1";
 
     pub(crate) fn add(
         kid: &str, public_key: &[u8], wrapped_private_key: &[u8], root_key_id: &[u8], now: Timestamp,

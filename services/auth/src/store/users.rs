@@ -80,7 +80,7 @@ nsl_core::queries! {
          WHERE m.tenant_id = $1 AND m.user_id = $2 AND u.status = 'active'";
 
     /// Makes a user, a member of the tenant with these roles.
-    #[expect(clippy::too_many_arguments, reason = "one for each column")]
+
     pub(crate) fn add(
         tenant: TenantId, user: UserId, username: &str, email: Option<&str>, full_name: Option<&str>,
         password_hash: &str, roles: &[Uuid], assigned_by: Option<UserId>, now: Timestamp,

@@ -198,3 +198,39 @@ async fn a_list_is_paged() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn an_idempotency_key_replays_the_first_answer_and_refuses_another_request() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let admin = world.tokens(ADMIN).await.access;
+    let create = |body: Value| {
+        world.app.post("/api/v1/auth/users").bearer(&admin).header("idempotency-key", "one").json(&body).send()
+    };
+    // Eight at once: the later ones wait for the first one's end and see its answer.
+    let answers = futures::future::join_all((0..8).map(|_| create(user("ann")))).await;
+    let first = answers[0].json();
+    for answer in answers {
+        assert_eq!(answer.expect(StatusCode::CREATED).json(), first);
+    }
+    let replayed = create(user("ann")).await.expect(StatusCode::CREATED);
+    assert_eq!(replayed.header("idempotency-replayed"), "true");
+    assert_eq!(refusal(&create(user("bob")).await), (422, "core.idempotency_key_reused".to_owned()));
+    let long = "k".repeat(256);
+    let refused = world.app.post("/api/v1/auth/users").bearer(&admin).header("idempotency-key", &long);
+    let refused = refused.json(&user("bob")).send().await;
+    assert_eq!(refusal(&refused), (400, "core.invalid_idempotency_key".to_owned()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_request_leaves_its_idempotency_key_free() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let admin = world.tokens(ADMIN).await.access;
+    world.create(&admin, &user("ann")).await.expect(StatusCode::CREATED);
+    let create = |body: Value| {
+        world.app.post("/api/v1/auth/users").bearer(&admin).header("idempotency-key", "two").json(&body).send()
+    };
+    assert_eq!(refusal(&create(user("ann")).await), (409, "auth.username_taken".to_owned()));
+    create(user("bob")).await.expect(StatusCode::CREATED);
+    Ok(())
+}

@@ -59,7 +59,11 @@ impl KeyRing {
     }
 
     /// A key by its version, for opening.
-    pub(crate) async fn for_opening(&self, tenant: TenantId, version: i32) -> Result<Option<Arc<SealingKey>>> {
+    pub(crate) async fn for_opening(
+        &self,
+        tenant: TenantId,
+        version: i32,
+    ) -> Result<Option<Arc<SealingKey>>> {
         let known =
             self.opened.read().unwrap_or_else(PoisonError::into_inner).get(&(tenant, version)).cloned();
         if known.is_some() {
@@ -111,10 +115,9 @@ impl KeyRing {
         if row.root_key_id != self.root.id() {
             return Err(Error::SealingKey("it is wrapped under another root key".to_owned()));
         }
-        let key = self
-            .root
-            .unwrap_tenant_key(tenant, row.version, &row.wrapped_key)
-            .map_err(|_| Error::Integrity(format!("sealing key {} of the tenant does not open", row.version)))?;
+        let key = self.root.unwrap_tenant_key(tenant, row.version, &row.wrapped_key).map_err(|_| {
+            Error::Integrity(format!("sealing key {} of the tenant does not open", row.version))
+        })?;
         let key =
             Arc::new(SealingKey { version: row.version, kek: Kek::new(&key), reserved: AtomicI64::new(0) });
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);

@@ -61,7 +61,9 @@ impl Sgx {
         check_root(&base.db, &keys).await?;
         let encrypt = config.database.enable_encryption;
         if !encrypt {
-            tracing::warn!("SGX:Database:EnableEncryption is false: new values are stored as they are, unsealed");
+            tracing::warn!(
+                "SGX:Database:EnableEncryption is false: new values are stored as they are, unsealed"
+            );
         }
         let write = PutItems { keys: Arc::clone(&keys), encrypt };
         Ok(Arc::new(Self {

@@ -76,7 +76,9 @@ impl HealthCheck for Sgx {
     async fn check(&self) -> Finding {
         if let Err(error) = self.round_trip().await {
             let reason = match error {
-                Error::Db(nsl_core::db::DbError::Unavailable(_)) => "the database is not reachable".to_owned(),
+                Error::Db(nsl_core::db::DbError::Unavailable(_)) => {
+                    "the database is not reachable".to_owned()
+                }
                 other => format!("a value could not be sealed and opened again: {other}"),
             };
             return Finding::unhealthy(reason);

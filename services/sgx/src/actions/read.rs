@@ -82,7 +82,8 @@ impl Sgx {
         let (principal, origin) = (&caller.principal, &caller.origin);
         for _ in 0..MAX_ATTEMPTS {
             let read = self.db.read(LOGIN, tenant);
-            let row = store::info(&read, tenant, &address.service, &address.key).await?.ok_or(Error::NotFound)?;
+            let row =
+                store::info(&read, tenant, &address.service, &address.key).await?.ok_or(Error::NotFound)?;
             alive(row.deleted_at, row.expires_at, self.clock.now())?;
             if !condition.holds(Some(row.version)) {
                 return Err(Error::VersionConflict { current: Some(row.version) });
@@ -174,7 +175,9 @@ impl Sgx {
     ) -> Result<T> {
         match &found {
             Ok(_) => self.audit(caller, action, address.resource(), AuditResult::Success, None).await?,
-            Err(error @ Error::Integrity(reason)) => self.alarm(caller, action, address, error, reason).await?,
+            Err(error @ Error::Integrity(reason)) => {
+                self.alarm(caller, action, address, error, reason).await?;
+            }
             Err(Error::Db(_)) => {}
             Err(error) => {
                 self.audit(caller, action, address.resource(), AuditResult::Failure, Some(error)).await?;

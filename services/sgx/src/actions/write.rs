@@ -134,7 +134,9 @@ impl PutItems {
             size: item.size,
             policy: &item.policy,
         })
-        .map_err(|error| Error::Db(DbError::Refused { state: ItemPut::TYPE.to_owned(), text: error.to_string() }))?;
+        .map_err(|error| {
+            Error::Db(DbError::Refused { state: ItemPut::TYPE.to_owned(), text: error.to_string() })
+        })?;
         let stream = events::stream(next.item_id);
         Ok(SealedPut { next, item, created_by, key_version, wrapped, sealed, stream, event })
     }
@@ -264,7 +266,10 @@ async fn put_rows(batch: &Batch<'_>, rows: &[(&Put, &SealedPut)]) -> Result<Vec<
         &column(rows, |put, _| put.caller.origin.trace_id.as_deref()),
         &column(rows, |_, _| Uuid::now_v7()),
         &column(rows, |put, _| put.caller.principal.user),
-        &column(rows, |put, _| put.caller.principal.session.map(|id| id.to_string())).iter().map(Option::as_deref).collect::<Vec<_>>(),
+        &column(rows, |put, _| put.caller.principal.session.map(|id| id.to_string()))
+            .iter()
+            .map(Option::as_deref)
+            .collect::<Vec<_>>(),
         &column(rows, |put, _| put.caller.origin.ip_address.as_deref()),
         &column(rows, |put, _| put.caller.origin.user_agent.as_deref()),
         &column(rows, |put, _| put.caller.origin.request_id.as_deref()),

@@ -1,0 +1,2 @@
+\set key random(1, :keys)
+WITH item AS MATERIALIZED (SELECT tenant_id, key, version, sealed_data, updated_at FROM bench.items WHERE tenant_id = '0197a000-0000-7000-8000-000000000001' AND service_name = 'bench' AND key = 'key-' || :key::text), audit AS (INSERT INTO bench.audit_logs (tenant_id, action, resource_id, actor, result) SELECT tenant_id, 'UNSEAL_ITEM', 'bench/' || key, 'admin', 'Success' FROM item) SELECT version, sealed_data, updated_at FROM item;

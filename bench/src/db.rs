@@ -1,0 +1,170 @@
+//! The databases of the run: what the product recorded, counted by a superuser, and pgbench's own tables in a database
+//! beside it. All SQL is here and in `sql/`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::instance::Instance;
+use crate::load::SERVICE;
+
+/// The product's database.
+pub(crate) const PRODUCT: &str = "neo_service_layer";
+/// pgbench's database.
+pub(crate) const PEER: &str = "nsl_bench";
+/// The product's owner, who owns pgbench's tables too.
+pub(crate) const OWNER: &str = "neo_user";
+const SUPERUSER: &str = "postgres";
+/// The role under which the product writes items.
+const WRITER: &str = "neo_enclave";
+/// For the sequencer to give every row its place.
+const SETTLE: Duration = Duration::from_mins(3);
+const POLL: Duration = Duration::from_millis(100);
+
+/// A connection that ends with this.
+pub(crate) struct Database {
+    client: Client,
+    _connection: JoinSet<()>,
+}
+
+/// What the product recorded, to be compared with what was acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Recorded {
+    pub items: u64,
+    /// The sum of the items' versions.
+    pub versions: u64,
+    pub put_events: u64,
+    pub put_audits: u64,
+    pub get_audits: u64,
+}
+
+impl Database {
+    async fn connect(instance: &Instance, database: &str, role: &str) -> anyhow::Result<Self> {
+        let password = instance.password(role)?;
+        let mut config = Config::new();
+        config
+            .host_path(&instance.socket_dir)
+            .port(instance.pg_port)
+            .dbname(database)
+            .user(role)
+            .password(&*password);
+        let (client, connection) =
+            config.connect(NoTls).await.with_context(|| format!("{role} cannot log in to {database}"))?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // Its error is that of the statement under way too.
+            let _error = connection.await;
+        });
+        Ok(Self { client, _connection: driver })
+    }
+
+    /// The product's database, as the superuser.
+    pub(crate) async fn product(instance: &Instance) -> anyhow::Result<Self> {
+        Self::connect(instance, PRODUCT, SUPERUSER).await
+    }
+
+    pub(crate) async fn version(&self) -> anyhow::Result<String> {
+        self.text("SHOW server_version").await
+    }
+
+    async fn text(&self, statement: &str) -> anyhow::Result<String> {
+        Ok(self.client.query_one(statement, &[]).await?.try_get(0)?)
+    }
+
+    /// A commit must survive a crash of the machine.
+    async fn ensure_durable(&self, role: &str) -> anyhow::Result<()> {
+        for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+            let value = self.text(&format!("SHOW {setting}")).await?;
+            ensure!(value == "on", "{setting} is {value} for {role}: figures of durable writes need it on");
+        }
+        Ok(())
+    }
+
+    /// Waits for the sequencer, then writes a checkpoint: what one measurement left to do is not the next one's load.
+    /// Tells how long the sequencer took.
+    pub(crate) async fn settle(&self) -> anyhow::Result<Duration> {
+        let begin = Instant::now();
+        loop {
+            let row = self
+                .client
+                .query_one(
+                    "SELECT (SELECT count(*) FROM eventsourcing.events) \
+                          - (SELECT next_position - 1 FROM eventsourcing.sequencer) \
+                          + (SELECT count(*) FROM monitoring.audit_logs) \
+                          - (SELECT next_leaf_index FROM monitoring.audit_sequencer)",
+                    &[],
+                )
+                .await?;
+            let behind: i64 = row.try_get(0)?;
+            if behind == 0 {
+                break;
+            }
+            if begin.elapsed() > SETTLE {
+                bail!("the sequencer is {behind} rows behind {} s after the load", SETTLE.as_secs());
+            }
+            sleep(POLL).await;
+        }
+        let took = begin.elapsed();
+        self.client.batch_execute("CHECKPOINT").await?;
+        Ok(took)
+    }
+
+    pub(crate) async fn recorded(&self) -> anyhow::Result<Recorded> {
+        let row = self
+            .client
+            .query_one(
+                "SELECT i.items, i.versions, \
+                     (SELECT count(*) FROM eventsourcing.events WHERE type = 'sgx.item_put' AND data ->> 'service' = $1), \
+                     (SELECT count(*) FROM monitoring.audit_logs WHERE service_name = 'sgx' AND action = 'SEAL_ITEM' \
+                          AND result = 'Success' AND starts_with(resource_id, $1 || '/')), \
+                     (SELECT count(*) FROM monitoring.audit_logs WHERE service_name = 'sgx' AND action = 'UNSEAL_ITEM' \
+                          AND result = 'Success' AND starts_with(resource_id, $1 || '/')) \
+                 FROM (SELECT count(*) AS items, coalesce(sum(version), 0)::bigint AS versions \
+                       FROM sgx.sealed_data_items WHERE service_name = $1 AND deleted_at IS NULL) AS i",
+                &[&SERVICE],
+            )
+            .await?;
+        let count =
+            |column: usize| -> anyhow::Result<u64> { Ok(u64::try_from(row.try_get::<_, i64>(column)?)?) };
+        Ok(Recorded {
+            items: count(0)?,
+            versions: count(1)?,
+            put_events: count(2)?,
+            put_audits: count(3)?,
+            get_audits: count(4)?,
+        })
+    }
+}
+
+/// Makes pgbench's database, and checks that the commits of both sides are durable.
+pub(crate) async fn prepare(instance: &Instance, product: &Database) -> anyhow::Result<()> {
+    Database::connect(instance, PRODUCT, WRITER).await?.ensure_durable(WRITER).await?;
+    product
+        .client
+        .batch_execute("CREATE DATABASE nsl_bench OWNER neo_user TEMPLATE template0 ENCODING 'UTF8'")
+        .await?;
+    let peer = Database::connect(instance, PEER, OWNER).await?;
+    peer.ensure_durable(OWNER).await?;
+    peer.client.batch_execute(include_str!("../sql/tables.sql")).await?;
+    Ok(())
+}
+
+/// Puts each of pgbench's keys once, as the product's are, and looks at the tables for the planner.
+pub(crate) async fn fill(instance: &Instance, keys: u32, value: &str) -> anyhow::Result<()> {
+    let peer = Database::connect(instance, PEER, OWNER).await?;
+    peer.client
+        .execute(
+            "INSERT INTO bench.items (tenant_id, service_name, key, version, sealed_data) \
+             SELECT '0197a000-0000-7000-8000-000000000001', 'bench', 'key-' || n, 1, $2::text::bytea \
+             FROM generate_series(1, $1::bigint) AS n",
+            &[&i64::from(keys), &value],
+        )
+        .await?;
+    peer.client.batch_execute("VACUUM ANALYZE bench.items").await?;
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Puts and gets on many keep-alive connections, one request under way on each.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::http::{Connection, write_request};
+use crate::instance::Instance;
+use crate::sample::Tally;
+
+/// The service under which the items lie.
+pub(crate) const SERVICE: &str = "bench";
+/// Bytes of a value.
+pub(crate) const VALUE: usize = 1024;
+/// The first bytes of a value name its key, so that a get can tell whose value it was given.
+const MARK: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Put,
+    Get,
+}
+
+/// How much and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub connections: u32,
+    /// Keys run from 1 to this.
+    pub keys: u32,
+    pub time: Duration,
+    /// Another seed, other keys and values.
+    pub seed: u64,
+}
+
+/// Random keys until the time is over. Also tells how long that took, the last answers included.
+pub(crate) async fn drive(
+    instance: &Instance,
+    operation: Operation,
+    plan: &Plan,
+) -> anyhow::Result<(Tally, Duration)> {
+    let end = Instant::now() + plan.time;
+    let (keys, seed) = (plan.keys, plan.seed);
+    run(instance, operation, plan, |connection| {
+        let mut random = Random::new(seed, u64::from(connection) << 1 | 1);
+        std::iter::from_fn(move || (Instant::now() < end).then(|| random.below(keys) + 1))
+    })
+    .await
+}
+
+/// Puts each key once.
+pub(crate) async fn fill(instance: &Instance, plan: &Plan) -> anyhow::Result<Tally> {
+    let (keys, step) = (plan.keys, plan.connections as usize);
+    let (tally, _) =
+        run(instance, Operation::Put, plan, |connection| (connection + 1..=keys).step_by(step)).await?;
+    Ok(tally)
+}
+
+async fn run<K: Iterator<Item = u32> + Send + 'static>(
+    instance: &Instance,
+    operation: Operation,
+    plan: &Plan,
+    keys: impl Fn(u32) -> K,
+) -> anyhow::Result<(Tally, Duration)> {
+    let token = instance.login().await?;
+    let mut workers = JoinSet::new();
+    let mut connections = Vec::new();
+    for number in 0..plan.connections {
+        connections.push((number, Connection::open(instance.address).await?));
+    }
+    let begin = Instant::now();
+    for (number, connection) in connections {
+        let worker = Worker {
+            connection,
+            operation,
+            headers: headers(operation, &token),
+            random: Random::new(plan.seed, u64::from(number) << 1),
+        };
+        workers.spawn(worker.work(keys(number)));
+    }
+    let mut all = Tally::default();
+    while let Some(done) = workers.join_next().await {
+        all.merge(done.context("a worker died")??);
+    }
+    Ok((all, begin.elapsed()))
+}
+
+fn headers(operation: Operation, token: &str) -> Zeroizing<String> {
+    let kind = match operation {
+        Operation::Put => "Content-Type",
+        Operation::Get => "Accept",
+    };
+    Zeroizing::new(format!("Authorization: Bearer {token}\r\n{kind}: application/octet-stream\r\n"))
+}
+
+/// One connection.
+struct Worker {
+    connection: Connection,
+    operation: Operation,
+    headers: Zeroizing<String>,
+    random: Random,
+}
+
+impl Worker {
+    /// A broken connection ends the run: on loopback there is no reason for one.
+    async fn work(mut self, keys: impl Iterator<Item = u32>) -> anyhow::Result<Tally> {
+        let mut tally = Tally::default();
+        let mut request = Vec::new();
+        let mut value = vec![0; VALUE];
+        for key in keys {
+            let path = format!("/api/v1/sgx/items/{SERVICE}/key-{key}");
+            match self.operation {
+                Operation::Put => {
+                    self.random.fill(&mut value);
+                    value[..MARK].copy_from_slice(&key.to_be_bytes());
+                    write_request(&mut request, "PUT", &path, &self.headers, &value);
+                }
+                Operation::Get => write_request(&mut request, "GET", &path, &self.headers, b""),
+            }
+            let begin = Instant::now();
+            let answer = self.connection.exchange(&request).await?;
+            let latency = begin.elapsed();
+            if !answer.is_success() {
+                tally.refused(answer.status);
+            } else if self.operation == Operation::Get && !is_value_of(answer.body, key) {
+                tally.wrong += 1;
+            } else {
+                tally.succeeded(latency);
+            }
+        }
+        Ok(tally)
+    }
+}
+
+fn is_value_of(body: &[u8], key: u32) -> bool {
+    body.len() == VALUE && body[..MARK] == key.to_be_bytes()
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): random enough for keys and values, and a value costs less than a microsecond.
+struct Random(u64);
+
+impl Random {
+    /// Each pair of seed and stream has a sequence of its own.
+    fn new(seed: u64, stream: u64) -> Self {
+        let mut mixed = Self(seed);
+        let start = mixed.next() ^ stream.wrapping_mul(0x9E6D_62D0_6F6A_9A9B);
+        let mut mixed = Self(start);
+        Self(mixed.next())
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// From 0 to `bound`, without it; the bias of a bound far below 2^32 is none that a load could show.
+    fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap_or(0)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// A random value in the text form of bytea, the same for a seed.
+pub(crate) fn hex_value(seed: u64) -> String {
+    let mut value = [0; VALUE];
+    Random::new(seed, 0).fill(&mut value);
+    let mut text = String::from("\\x");
+    for byte in value {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(digit.into(), 16));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn random_is_splitmix64() {
+        // The reference implementation's first outputs for the seed 1234567.
+        let mut random = Random(1_234_567);
+        assert_eq!(
+            [random.next(), random.next(), random.next()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
+    }
+
+    #[test]
+    fn streams_and_seeds_differ() {
+        let firsts: HashSet<u64> = (0..4u64)
+            .flat_map(|seed| (0..256u64).map(move |stream| Random::new(seed, stream).next()))
+            .collect();
+        assert_eq!(firsts.len(), 4 * 256);
+    }
+
+    #[test]
+    fn every_key_is_reached_and_none_beyond() {
+        let mut random = Random::new(7, 1);
+        let seen: HashSet<u32> = (0..1000).map(|_| random.below(10)).collect();
+        assert_eq!(seen, (0..10).collect());
+    }
+
+    #[test]
+    fn a_value_names_its_key() {
+        let mut value = vec![0; VALUE];
+        value[..MARK].copy_from_slice(&4711u32.to_be_bytes());
+        assert!(is_value_of(&value, 4711));
+        assert!(!is_value_of(&value, 4712));
+        assert!(!is_value_of(&value[..VALUE - 1], 4711));
+        assert!(!is_value_of(b"{}", 4711));
+    }
+
+    #[test]
+    fn a_hex_value_is_one_kibibyte() {
+        let text = hex_value(1);
+        assert_eq!(text.len(), 2 + 2 * VALUE);
+        assert!(text.starts_with("\\x") && text[2..].chars().all(|digit| digit.is_ascii_hexdigit()));
+    }
+}

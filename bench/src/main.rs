@@ -1,0 +1,56 @@
+//! Load on the product beside its peers, in one run on one machine: the figures that README and CHANGELOG may quote.
+//! Here: the command line. Not here: what a run does (`sgx`, `start`).
+
+/// The databases of the run: what the product recorded, and pgbench's own tables.
+mod db;
+/// HTTP/1.1 on one connection, as little as the load needs.
+mod http;
+/// The product under test: started, logged into, stopped.
+mod instance;
+/// Puts and gets on many connections.
+mod load;
+/// pgbench on the same server.
+mod pgbench;
+/// The table and its JSON.
+mod report;
+/// What one measurement gave, and what several give together.
+mod sample;
+/// `nsl-bench sgx`: sealed storage beside pgbench.
+mod sgx;
+/// `nsl-bench start`: time to healthy, memory when idle.
+mod start;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measure nsl beside its peers, in one run on one machine.
+#[derive(Parser)]
+#[command(name = "nsl-bench", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sealed puts and gets over HTTP beside pgbench on the same PostgreSQL.
+    Sgx(sgx::Args),
+    /// Start on an existing directory to healthy, and resident memory when idle.
+    Start(start::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Sgx(args) => sgx::run(args).await,
+        Command::Start(args) => start::run(args).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

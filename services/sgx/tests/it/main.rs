@@ -1,0 +1,37 @@
+//! Sealed storage through the real router on a real PostgreSQL. The unit tests of each module stand in its file.
+
+#![expect(clippy::unwrap_used, reason = "what these functions unwrap is a failure of their test")]
+
+/// Who may call: no credential, no permission.
+mod access;
+/// Somebody changes the tables behind the service's back.
+mod attack;
+/// Each operation's audit row, and events beside items.
+mod audit;
+/// Conditions on the version, and writers that meet.
+mod conditions;
+/// The database goes away and comes back; the health check.
+mod database;
+/// Values stored as they are.
+mod encryption_off;
+/// Requests that are refused, and leave nothing.
+mod input;
+/// Putting, getting, looking at and deleting one item.
+mod items;
+/// The root key and the tenants' sealing keys.
+mod keys;
+/// Listing.
+mod list;
+/// What was deleted or has expired is removed in the end.
+mod purge;
+/// The statements of the store.
+mod statements;
+/// Two tenants never meet.
+mod tenants;
+/// The service on a database of its own.
+mod world;
+
+use std::time::Duration;
+
+/// For what another task or process does.
+const LIMIT: Duration = Duration::from_secs(20);
