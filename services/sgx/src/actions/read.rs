@@ -128,7 +128,7 @@ impl Sgx {
         let row = store::sealed(&self.db.read(LOGIN, tenant), tenant, &address.service, &address.key)
             .await?
             .ok_or(Error::NotFound)?;
-        alive(row.deleted_at, row.expires_at, self.clock.now())?;
+        alive(row.deleted_at, None, self.clock.now())?;
         let key = match row.sealing_key_version {
             Some(version) => {
                 let key = self.keys.for_opening(tenant, version).await?;
@@ -162,6 +162,8 @@ impl Sgx {
         let key = key.as_ref().map(|key| (&key.kek, key.version));
         let opened = open(&stored, &binding, key, !self.encrypts())
             .map_err(|reason| Error::Integrity(reason.to_owned()))?;
+        // Only now: an expiry that was not sealed is a damage, and no expiry.
+        alive(None, row.expires_at, self.clock.now())?;
         Ok((sealed_item(row), opened))
     }
 

@@ -95,6 +95,7 @@ async fn a_change_in_any_column_is_found_out() {
         ("metadata-gone", "metadata = NULL".to_owned()),
         ("metadata-null", "metadata = 'null'".to_owned()),
         ("expires_at", "expires_at = expires_at + interval '1 microsecond'".to_owned()),
+        ("expires_at-past", "expires_at = now() - interval '1 day'".to_owned()),
         ("expires_at-gone", "expires_at = NULL".to_owned()),
         ("created_at", "created_at = created_at - interval '1 microsecond'".to_owned()),
         ("created_by", "created_by = created_by || ' '".to_owned()),

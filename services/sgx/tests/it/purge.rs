@@ -6,7 +6,7 @@ use nsl_testkit::eventually;
 use serde_json::{Value, json};
 
 use crate::LIMIT;
-use crate::world::{BYTES, OTHER, Settings, World, path};
+use crate::world::{BYTES, OTHER, World, path};
 
 fn days(days: i64) -> SignedDuration {
     SignedDuration::from_hours(24 * days)
@@ -15,7 +15,7 @@ fn days(days: i64) -> SignedDuration {
 /// A service whose clock is that far ahead; the purge's first step comes with its start.
 async fn later(world: World, by: SignedDuration) -> World {
     world.advance(by);
-    let settings = Settings { ..world.settings.clone() };
+    let settings = world.settings.clone();
     world.restart(settings).await
 }
 
@@ -53,14 +53,14 @@ async fn what_was_deleted_or_expired_is_purged_after_the_retention() {
     assert_eq!(world.value("demo", "alive").await, "x");
 
     let events = world
-        .rows(
-            "SELECT p.tenant_id, p.data->>'key' AS key, p.version, p.actor, (SELECT count(*) FROM eventsourcing.events e \
-                 WHERE e.tenant_id = p.tenant_id AND e.stream = p.stream) AS of, \
+        .rows(&format!(
+            "SELECT p.tenant_id, p.data->>'key' AS key, p.version, p.actor, \
+                 (SELECT count(*) FROM eventsourcing.events e \
+                  WHERE e.tenant_id = p.tenant_id AND e.stream = p.stream) AS of, \
                  p.stream = 'sgx.item/' || (p.data->>'itemId') AS named \
-             FROM eventsourcing.events p WHERE p.type = 'sgx.item_purged' ORDER BY key DESC, p.tenant_id = '%OTHER'"
-                .replace("%OTHER", &world.other.to_string())
-                .as_str(),
-        )
+             FROM eventsourcing.events p WHERE p.type = 'sgx.item_purged' ORDER BY key DESC, p.tenant_id = '{}'",
+            world.other
+        ))
         .await;
     let event = |tenant, key: &str, version: i64| json!({"tenant_id": tenant, "key": key, "version": version, "of": version, "actor": "system:sgx.purge", "named": true});
     let expected =
