@@ -68,7 +68,7 @@ fn initialise(binaries: &Binaries, data_dir: &DataDir, durable: bool, password: 
     // A name of its own: an initdb whose starter was killed may still be writing into the last one.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let new = data_dir.path().join(format!("{UNFINISHED}{}-{}", std::process::id(), now.as_nanos()));
-    let secret = new.with_extension("pw");
+    let secret = new.with_added_extension("pw");
     tracing::info!(version = %binaries.version(), directory = %data_dir.pgdata().display(), "initialises the database");
 
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret).at(&secret)?;

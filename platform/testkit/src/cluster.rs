@@ -74,6 +74,10 @@ impl Cluster {
         &self.0.server
     }
 
+    pub(crate) fn is_own(&self) -> bool {
+        self.0.own.is_some()
+    }
+
     /// Where a database of this server is.
     pub fn endpoint(&self, database: &str) -> Endpoint {
         let address = Address::Socket(self.server().socket_dir().to_path_buf());

@@ -1,6 +1,8 @@
 //! Databases: a migrated template, named by the hash of what it was made from, and a clone of it for each test.
 //! Its rights are what `roles.sql` and the migrations make; tests connect as the real logins.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use nsl_core::clock::Clock;
 use nsl_core::config::Secret;
@@ -17,6 +19,9 @@ use crate::cluster::{Cluster, SUPERUSER, is_alive};
 /// Advisory locks are per database: these are always taken in `postgres`. Arbitrary numbers.
 const TEMPLATE_LOCK: i64 = 0x6e73_6c74_6573_7401;
 const SWEEP_LOCK: i64 = 0x6e73_6c74_6573_7402;
+
+/// Dropping a database takes some 15 ms.
+const DROP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Of the roles that roles.sql makes, those that log in.
 const LOGINS: [&str; 4] = ["neo_user", "neo_api", "neo_enclave", "neo_jobs"];
@@ -125,19 +130,26 @@ impl Drop for TestDb {
     /// Best effort; what is left is dropped by the next run.
     fn drop(&mut self) {
         self.db.close();
+        if self.cluster.is_own() {
+            // It goes with its server.
+            return;
+        }
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let cluster = self.cluster.clone();
+        let (done, dropped) = std::sync::mpsc::channel();
         // A thread, since a runtime can be neither started nor blocked on inside the test's own.
-        let dropped = std::thread::spawn(move || -> anyhow::Result<()> {
+        std::thread::spawn(move || -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let admin = cluster.session("postgres", SUPERUSER).await?;
                 admin.client.batch_execute(&sql).await?;
                 admin.close().await
-            })
+            })?;
+            Ok(done.send(())?)
         });
-        // A test may have stopped its server.
-        let _left = dropped.join();
+        // The server waits for a connection that is just logging in, and that one waits for the runtime of this very
+        // test. It ends with the test, and then the statement goes on, whether or not its client is still there.
+        let _left = dropped.recv_timeout(DROP_PATIENCE);
     }
 }
 
