@@ -24,8 +24,8 @@ impl Network {
     pub const NEO_X_TESTNET: Self = Self::Evm { chain_id: 12_227_332 };
 }
 
-/// The namespace `neo3` is the one that wallets use over WalletConnect; its reference here is the magic, since
-/// a private network has no other name.
+/// The namespace `neo3` is the one that wallets use over WalletConnect; its reference here is the magic,
+/// since a private network has no other name.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

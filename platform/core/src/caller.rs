@@ -87,7 +87,9 @@ impl Caller {
         }
         Err(ApiError::forbidden(
             "core.permission_missing",
-            format!("This needs the permission {permission}; ask an administrator of the tenant for a role that has it."),
+            format!(
+                "This needs the permission {permission}; ask an administrator of the tenant for a role that has it."
+            ),
         ))
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::config::HttpConfig;
 use crate::db::Db;
 use crate::health::Health;
-use crate::config::HttpConfig;
 use crate::jobs::Jobs;
 use crate::ports::Ports;
 use crate::telemetry::Metrics;

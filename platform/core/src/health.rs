@@ -98,9 +98,9 @@ impl Health {
 
 async fn run(name: &'static str, check: &dyn HealthCheck) -> CheckReport {
     let started = Instant::now();
-    let finding = tokio::time::timeout(LONGEST_CHECK, check.check()).await.unwrap_or_else(|_| {
-        Finding::unhealthy(format!("no answer within {} s", LONGEST_CHECK.as_secs()))
-    });
+    let finding = tokio::time::timeout(LONGEST_CHECK, check.check())
+        .await
+        .unwrap_or_else(|_| Finding::unhealthy(format!("no answer within {} s", LONGEST_CHECK.as_secs())));
     CheckReport {
         name,
         status: finding.status,

@@ -4,6 +4,8 @@
 pub mod caller;
 /// The clock as a value, so that tests can set it.
 pub mod clock;
+/// What a service hands to the composition: routes, loops, health checks.
+pub mod composition;
 /// Layered configuration with the origin of each value, connection strings, secrets.
 pub mod config;
 /// What everything is reached through: database, configuration, ports, jobs, shutdown.
@@ -22,12 +24,10 @@ pub mod ids;
 pub mod jobs;
 /// Traits through which one service uses another.
 pub mod ports;
-/// What a service hands to the composition: routes, loops, health checks.
-pub mod composition;
 /// Logs and metrics.
 pub mod telemetry;
 
 pub use caller::Caller;
+pub use composition::Service;
 pub use context::Context;
 pub use error::{ApiError, FieldError};
-pub use composition::Service;

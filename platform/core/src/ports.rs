@@ -72,8 +72,12 @@ pub struct SealedSecret {
 pub trait SecretSealer: Send + Sync {
     /// `purpose` and `name` are bound: a secret moved to another name does not open.
     fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError>;
-    fn open(&self, purpose: &'static str, name: &str, sealed: &SealedSecret)
-    -> Result<Zeroizing<Vec<u8>>, ApiError>;
+    fn open(
+        &self,
+        purpose: &'static str,
+        name: &str,
+        sealed: &SealedSecret,
+    ) -> Result<Zeroizing<Vec<u8>>, ApiError>;
 }
 
 /// The ports that this process has.

@@ -9,8 +9,9 @@ use crate::config::LogFormat;
 
 /// Sets up the process's log. `level` is a tracing filter, such as `info` or `info,nsl_sgx=debug`.
 pub fn start_log(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| format!("Logging:Level `{level}` is not a log filter ({error}); use a level such as info"))?;
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        format!("Logging:Level `{level}` is not a log filter ({error}); use a level such as info")
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let human = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),

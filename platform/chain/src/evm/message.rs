@@ -1,4 +1,5 @@
-//! EIP-191 messages (`personal_sign`) and the account that signed one. What a message says does not belong here.
+//! EIP-191 messages (`personal_sign`) and the account that signed one. What a message says does not belong
+//! here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -49,8 +50,8 @@ pub fn message_hash(message: &[u8]) -> [u8; 32] {
     keccak256(&[b"\x19Ethereum Signed Message:\n", length.as_bytes(), message])
 }
 
-/// The account that signed the message. Any well-formed signature yields *some* account: compare it with the one
-/// that is expected.
+/// The account that signed the message. Any well-formed signature yields *some* account: compare it with the
+/// one that is expected.
 pub fn recover(message: &[u8], signature: &Signature) -> Result<Address, MessageError> {
     let [rs @ .., v] = &signature.0;
     let y_is_odd = match v {

@@ -13,8 +13,8 @@ const ADDRESS_BYTES: usize = 1 + 20 + 4;
 
 /// The hash that names an account or a contract: RIPEMD-160 of SHA-256 of its script.
 ///
-/// Its bytes stand in the order of the hash function, which is also the order in scripts, on the wire and in an
-/// address. Its text, `0x…`, has them **reversed**, because Neo reads the hash as a little-endian number.
+/// Its bytes stand in the order of the hash function, which is also the order in scripts, on the wire and in
+/// an address. Its text, `0x…`, has them **reversed**, because Neo reads the hash as a little-endian number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScriptHash([u8; 20]);
 

@@ -1,5 +1,5 @@
-//! Public keys and signatures of Neo N3: ECDSA on secp256r1 with SHA-256. Private keys do not belong here: the
-//! key management service holds them.
+//! Public keys and signatures of Neo N3: ECDSA on secp256r1 with SHA-256. Private keys do not belong here:
+//! the key management service holds them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -59,8 +59,8 @@ impl PublicKey {
 
     /// Whether this key made the signature over SHA-256 of the bytes.
     ///
-    /// A high S is accepted: the N3 virtual machine does, and wallets do not normalise. It lets anyone write a
-    /// second signature for the same bytes, which gains nothing where what is spent is the nonce in them.
+    /// A high S is accepted: the N3 virtual machine does, and wallets do not normalise. It lets anyone write
+    /// a second signature for the same bytes, which gains nothing where what is spent is the nonce in them.
     pub fn verifies(&self, bytes: &[u8], signature: &Signature) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.0).verify(bytes, &signature.0).is_ok()
     }

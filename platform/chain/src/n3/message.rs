@@ -1,12 +1,22 @@
-//! Signatures over messages, in the two forms that N3 wallets make them. What a message says does not belong
+//! Signatures over messages, in the forms that N3 wallets make them. What a message says does not belong
 //! here.
+
+use nsl_crypto::digest::sha256_concat;
 
 use super::{Address, PublicKey, Signature};
 
-/// The envelope begins like a transaction that no node would accept, so that a signed message can never be one;
-/// Ledger devices insist on it.
+/// The envelope begins like a transaction that no node would accept, so that a signed message can never be
+/// one; Ledger devices insist on it.
 const ENVELOPE_START: [u8; 4] = [0x01, 0x00, 0x01, 0xf0];
 const ENVELOPE_END: [u8; 2] = [0x00, 0x00];
+
+/// The fields of an unsigned transaction before its script, all zero but the number of signers, one: version,
+/// nonce, two fees, height; the signer and its scopes; the number of attributes.
+const TRANSACTION_START: [u8; 48] = {
+    let mut fields = [0; 48];
+    fields[25] = 1;
+    fields
+};
 
 /// NeoLine, O3 and others put 16 random bytes before the message, as hex text.
 const SALT_CHARACTERS: usize = 32;
@@ -16,8 +26,11 @@ const SALT_CHARACTERS: usize = 32;
 pub enum Form {
     /// The UTF-8 text itself (NEP-21).
     Plain,
-    /// `010001f0`, the text with its length before it, `0000` (NeoLine's `signMessage`, neon's "classic").
+    /// `010001f0`, the text with its length before it, `0000` (`signMessage` of NeoLine and O3).
     Classic,
+    /// As the script of an empty transaction for the network 0, which is none (NeoLine's `signMessageV2`,
+    /// NEP-21's `isLedgerCompatible`).
+    Transaction,
 }
 
 /// A message that was signed.
@@ -44,22 +57,32 @@ pub fn verify(
         return Err(MessageError::Salt);
     }
     let text = [salt.as_bytes(), message.as_bytes()].concat();
-    let form = if public_key.verifies(&text, signature) {
-        Form::Plain
-    } else if public_key.verifies(&envelope(&text), signature) {
-        Form::Classic
-    } else {
-        return Err(MessageError::Signature);
-    };
+    let form = [Form::Plain, Form::Classic, Form::Transaction]
+        .into_iter()
+        .find(|form| public_key.verifies(&form.bytes(&text), signature))
+        .ok_or(MessageError::Signature)?;
     Ok(Verified { address: public_key.address(), form })
 }
 
-/// The bytes that the classic form signs.
-fn envelope(text: &[u8]) -> Vec<u8> {
-    let mut bytes = ENVELOPE_START.to_vec();
-    put_var_bytes(&mut bytes, text);
-    bytes.extend_from_slice(&ENVELOPE_END);
-    bytes
+impl Form {
+    /// The bytes that are signed of a text.
+    fn bytes(self, text: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Plain => text.to_vec(),
+            Self::Classic => {
+                let mut bytes = ENVELOPE_START.to_vec();
+                put_var_bytes(&mut bytes, text);
+                bytes.extend_from_slice(&ENVELOPE_END);
+                bytes
+            }
+            Self::Transaction => {
+                let mut script = Vec::new();
+                put_var_bytes(&mut script, text);
+                // The magic of the network, then the transaction's hash.
+                [&[0; 4][..], &sha256_concat(&[&TRANSACTION_START, &script])].concat()
+            }
+        }
+    }
 }
 
 /// Bytes after their length, as Neo serialises them.
@@ -112,31 +135,37 @@ mod tests {
         Signature::from_bytes(signature.as_ref().try_into().unwrap())
     }
 
-    /// The responses that NeoLine's documentation shows, of `signMessageV2` with a salt and of `signMessage` without.
+    /// The responses in NeoLine's documentation, of `signMessage` and of `signMessageV2`. The page of the
+    /// first shows a signature over the plain text; that of the second writes the message with a small w,
+    /// which it was not.
     #[test]
     fn the_examples_of_neoline() {
-        for (public_key, signature, salt) in [
-            (
-                "023e72b8b5a20c00dac7ac01ecd72354a2d7d64620d6615524bb18b9f5a6ca8ef4",
-                "4fef4abd1ced91577c89eac7909b89ec2aa3d073178c51c3074b7bc5551093b00bf274f35f8166931dc90cbd88346729e86e0bf1c3014fa3587cc167f0cafd4c",
-                "543e66d70a56506f0a69aff35f25f794",
-            ),
-            (
-                "03ba9524bd7479414be713c3a4f6f3ef35f90bb4b08f0f552211bf734c24415230",
-                "be506bf7e6851960bfe45968bf5dbbf79a9dc5dc63ee5b88629acfb288c435649c2766e977d4bc76253d8590bb3ca3d9b70efd71d6f7eebdf060dfa58c6601fd",
-                "",
-            ),
-        ] {
-            let verified =
-                verify("Hello world", Some(salt), &signature.parse().unwrap(), &public_key.parse().unwrap());
-            assert_eq!(verified.map(|verified| verified.form), Ok(Form::Classic), "{public_key}");
-        }
+        let verify = |message, salt, signature: &str, public_key: &str| {
+            verify(message, salt, &signature.parse().unwrap(), &public_key.parse().unwrap())
+                .map(|verified| verified.form)
+        };
+        let form = verify(
+            "Hello world",
+            None,
+            "be506bf7e6851960bfe45968bf5dbbf79a9dc5dc63ee5b88629acfb288c435649\
+             c2766e977d4bc76253d8590bb3ca3d9b70efd71d6f7eebdf060dfa58c6601fd",
+            "03ba9524bd7479414be713c3a4f6f3ef35f90bb4b08f0f552211bf734c24415230",
+        );
+        assert_eq!(form, Ok(Form::Plain));
+        let form = verify(
+            "Hello World",
+            Some("543e66d70a56506f0a69aff35f25f794"),
+            "4fef4abd1ced91577c89eac7909b89ec2aa3d073178c51c3074b7bc5551093b0\
+             0bf274f35f8166931dc90cbd88346729e86e0bf1c3014fa3587cc167f0cafd4c",
+            "023e72b8b5a20c00dac7ac01ecd72354a2d7d64620d6615524bb18b9f5a6ca8ef4",
+        );
+        assert_eq!(form, Ok(Form::Transaction));
     }
 
     #[test]
     fn the_envelope_of_a_salted_message() {
         let text = format!("{SALT}Hello, world!");
-        let bytes = envelope(text.as_bytes());
+        let bytes = Form::Classic.bytes(text.as_bytes());
         assert_eq!(bytes[..5], [0x01, 0x00, 0x01, 0xf0, 45]);
         assert_eq!(bytes[5..50], *text.as_bytes());
         assert_eq!(bytes[50..], [0, 0]);
@@ -164,10 +193,8 @@ mod tests {
         let message = "grüße\nan alle";
         for salt in [None, Some(SALT)] {
             let text = format!("{}{message}", salt.unwrap_or_default());
-            for (form, bytes) in
-                [(Form::Plain, text.clone().into_bytes()), (Form::Classic, envelope(text.as_bytes()))]
-            {
-                let signature = sign(&pair, &bytes);
+            for form in [Form::Plain, Form::Classic, Form::Transaction] {
+                let signature = sign(&pair, &form.bytes(text.as_bytes()));
                 let verified = verify(message, salt, &signature, &public).unwrap();
                 assert_eq!(verified, Verified { address: public.address(), form });
                 let other_salt = if salt.is_none() { Some(SALT) } else { None };
@@ -192,10 +219,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn one_changed_bit_is_noticed(message in ".{0,300}", bit in 0_usize..512, classic: bool) {
+        fn one_changed_bit_is_noticed(message in ".{0,300}", bit in 0_usize..512, form in 0_usize..3) {
             let (pair, public) = key();
-            let bytes = if classic { envelope(message.as_bytes()) } else { message.clone().into_bytes() };
-            let signature = sign(&pair, &bytes);
+            let form = [Form::Plain, Form::Classic, Form::Transaction][form];
+            let signature = sign(&pair, &form.bytes(message.as_bytes()));
             prop_assert!(verify(&message, None, &signature, &public).is_ok());
             let mut changed = *signature.as_bytes();
             changed[bit / 8] ^= 1 << (bit % 8);

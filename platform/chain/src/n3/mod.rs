@@ -1,5 +1,5 @@
-//! Neo N3: keys, script hashes, addresses, and what wallets sign outside of transactions. Transactions and the
-//! node's RPC do not belong here.
+//! Neo N3: keys, script hashes, addresses, and what wallets sign outside of transactions. Transactions and
+//! the node's RPC do not belong here.
 
 mod address;
 mod key;

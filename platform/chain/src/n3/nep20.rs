@@ -1,5 +1,5 @@
-//! NEP-20: the challenge that a server hands out and the response of a wallet's `authenticate` (NEP-21). Which
-//! nonces are outstanding does not belong here.
+//! NEP-20: the challenge that a server hands out and the response of a wallet's `authenticate` (NEP-21).
+//! Which nonces are outstanding does not belong here.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -37,8 +37,8 @@ pub struct Nep20Challenge {
 }
 
 impl Nep20Challenge {
-    /// A challenge for the domain (a host, without scheme and path) and the magics of the networks that a wallet
-    /// may be on.
+    /// A challenge for the domain (a host, without scheme and path) and the magics of the networks that a
+    /// wallet may be on.
     pub fn new(domain: &str, networks: &[u32], nonce: u64, now: Timestamp) -> Self {
         Self {
             action: ACTION.to_owned(),
@@ -88,25 +88,28 @@ pub struct Nep20Response {
     signature: String,
 }
 
-/// The order of the signed fields. Integers are little-endian, the script hash is in the order of the wire, text
-/// follows its length.
+/// The order of the signed fields. Integers are little-endian, text follows its length, and the script hash
+/// is in the order of the wire but for NeoLine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nep20Layout {
     /// nonce, timestamp, network, hash, action, domain: the accepted text of the NEP.
     Accepted,
-    /// network, nonce, timestamp, hash, action, domain: what the wallet of the NEP's author signs.
-    NetworkFirst,
-    /// network, nonce, timestamp, hash: the draft of 2021, and the example that the accepted text still shows.
-    WithoutDomain,
+    /// network, nonce, timestamp, hash, action, domain: what OneGate signs, the wallet of the NEP's author.
+    OneGate,
+    /// network, nonce, timestamp, hash: the draft of 2021, and the example that the accepted text still
+    /// shows.
+    Draft,
+    /// The draft with the hash in the order of its text: what NeoLine signs.
+    NeoLine,
 }
 
 impl Nep20Layout {
-    const ALL: [Self; 3] = [Self::Accepted, Self::NetworkFirst, Self::WithoutDomain];
+    const ALL: [Self; 4] = [Self::Accepted, Self::OneGate, Self::Draft, Self::NeoLine];
 
     /// Whether the signature names the domain. Where it does not, only the nonce ties it to an origin, and a
     /// person can be led to sign in for another site than the one that they look at.
     pub fn binds_domain(self) -> bool {
-        self != Self::WithoutDomain
+        matches!(self, Self::Accepted | Self::OneGate)
     }
 
     fn bytes(self, network: u32, nonce: u64, timestamp: u32, address: &Address, domain: &str) -> Vec<u8> {
@@ -114,9 +117,13 @@ impl Nep20Layout {
             (network.to_le_bytes(), nonce.to_le_bytes(), timestamp.to_le_bytes());
         let mut bytes = match self {
             Self::Accepted => [&nonce[..], &timestamp, &network].concat(),
-            Self::NetworkFirst | Self::WithoutDomain => [&network[..], &nonce, &timestamp].concat(),
+            Self::OneGate | Self::Draft | Self::NeoLine => [&network[..], &nonce, &timestamp].concat(),
         };
-        bytes.extend_from_slice(address.script_hash().as_le_bytes());
+        let mut hash = *address.script_hash().as_le_bytes();
+        if self == Self::NeoLine {
+            hash.reverse();
+        }
+        bytes.extend_from_slice(&hash);
         if self.binds_domain() {
             put_var_bytes(&mut bytes, ACTION.as_bytes());
             put_var_bytes(&mut bytes, domain.as_bytes());
@@ -192,8 +199,9 @@ pub struct Nep20NonceBinding<'a> {
     pub challenge_id: &'a [u8],
 }
 
-/// The nonce of a challenge: 64 bits of HMAC-SHA256, since the NEP signs no more. Whoever holds the key can tell
-/// for which origin, audience, network and expiry a nonce was made, also where the signature names none of them.
+/// The nonce of a challenge: 64 bits of HMAC-SHA256, since the NEP signs no more. Whoever holds the key can
+/// tell for which origin, audience, network and expiry a nonce was made, also where the signature names none
+/// of them.
 pub fn nep20_nonce(key: &Key256, binding: &Nep20NonceBinding<'_>) -> u64 {
     let mut bytes = b"nsl nep-20 nonce v1".to_vec();
     for part in [binding.origin.as_bytes(), binding.audience.as_bytes(), binding.challenge_id] {
@@ -306,7 +314,7 @@ mod tests {
         let authenticated = verify(&response, &challenge).unwrap();
         assert_eq!(authenticated.address.to_string(), "NfMFWYxaUUQy9SYo6AhRiGmRxfPxe9Edj7");
         assert_eq!(authenticated.network, Network::N3 { magic: 5_195_086 });
-        assert_eq!(authenticated.layout, Nep20Layout::WithoutDomain);
+        assert_eq!(authenticated.layout, Nep20Layout::Draft);
         assert!(!authenticated.layout.binds_domain());
     }
 
@@ -321,6 +329,15 @@ mod tests {
             hex::encode(bytes),
             format!("010000000000000002000000{}{hash}{action}{domain}", "4e454f33")
         );
+    }
+
+    /// As NeoLine builds them, from the text of the script hash.
+    #[test]
+    fn the_bytes_of_neoline() {
+        let address: Address = "NfMFWYxaUUQy9SYo6AhRiGmRxfPxe9Edj7".parse().unwrap();
+        let bytes = Nep20Layout::NeoLine.bytes(MAGIC, 1, 2, &address, "example.com");
+        let hash = address.script_hash().to_string();
+        assert_eq!(hex::encode(bytes), format!("4e454f33{}{}{}", "0100000000000000", "02000000", &hash[2..]));
     }
 
     #[test]
@@ -339,7 +356,7 @@ mod tests {
     fn a_signature_for_another_domain_is_refused() {
         let mine = challenge();
         let theirs = Nep20Challenge { domain: "example.com.evil.org".to_owned(), ..mine.clone() };
-        for layout in [Nep20Layout::Accepted, Nep20Layout::NetworkFirst] {
+        for layout in [Nep20Layout::Accepted, Nep20Layout::OneGate] {
             assert_eq!(verify(&respond(&theirs, layout), &mine), Err(Nep20Error::Signature));
         }
     }

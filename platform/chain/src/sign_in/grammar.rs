@@ -1,5 +1,5 @@
-//! The pieces of RFC 3986 and RFC 3339 that EIP-4361's ABNF names. They are checked by hand, since libraries for
-//! URLs and times repair what they read, and here another spelling is another message.
+//! The pieces of RFC 3986 and RFC 3339 that EIP-4361's ABNF names. They are checked by hand, since libraries
+//! for URLs and times repair what they read, and here another spelling is another message.
 
 use std::net::Ipv6Addr;
 

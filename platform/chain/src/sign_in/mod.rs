@@ -1,5 +1,5 @@
-//! Sign-in texts: what a person reads in the wallet and signs (EIP-4361 for EVM, the same text by CAIP-122 for
-//! Neo N3). Which nonces are outstanding does not belong here.
+//! Sign-in texts: what a person reads in the wallet and signs (EIP-4361 for EVM, the same text by CAIP-122
+//! for Neo N3). Which nonces are outstanding does not belong here.
 
 // The text: written, and read strictly.
 mod text;
@@ -62,8 +62,8 @@ pub struct SignIn {
     pub resources: Option<Vec<String>>,
 }
 
-/// A time as its text, RFC 3339, has it: the text is signed, so that another spelling of the same time is another
-/// message.
+/// A time as its text, RFC 3339, has it: the text is signed, so that another spelling of the same time is
+/// another message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DateTime {
     text: String,

@@ -12,7 +12,8 @@ const EVM: &str = " wants you to sign in with your Ethereum account:";
 const N3: &str = " wants you to sign in with your Neo N3 account:";
 
 impl SignIn {
-    /// The text to sign. Fails where a field breaks the grammar, so that none can smuggle in a line of its own.
+    /// The text to sign. Fails where a field breaks the grammar, so that none can smuggle in a line of its
+    /// own.
     pub fn text(&self) -> Result<String, MalformedText> {
         let text = self.render();
         // What a reader would see in the text must be what was meant. A line break in one field can only ever
@@ -173,7 +174,8 @@ impl FromStr for SignIn {
     }
 }
 
-/// The lines that are not yet read. Only LF ends a line, so that a CR breaks the grammar of the line it is in.
+/// The lines that are not yet read. Only LF ends a line, so that a CR breaks the grammar of the line it is
+/// in.
 struct Lines<'a> {
     rest: Option<&'a str>,
     number: usize,

@@ -13,8 +13,8 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(1);
 /// What the text must be bound to.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// The origin that people sign in at, as browsers write it: `https://example.com`, with a port where it is
-    /// not the scheme's.
+    /// The origin that people sign in at, as browsers write it: `https://example.com`, with a port where it
+    /// is not the scheme's.
     pub origin: &'a str,
     pub network: Network,
     /// The nonce that was handed out for this login.
@@ -32,8 +32,8 @@ pub enum Proof<'a> {
     Evm { signature: &'a evm::Signature },
 }
 
-/// Reads the text and checks all that can be checked without a memory of nonces: its binding, its times, and that
-/// the account in it made the signature.
+/// Reads the text and checks all that can be checked without a memory of nonces: its binding, its times, and
+/// that the account in it made the signature.
 pub fn verify(
     text: &str,
     proof: &Proof<'_>,
@@ -55,8 +55,8 @@ pub fn verify(
 }
 
 impl SignIn {
-    /// Whether the text is for this origin, network and nonce, and good now. It says nothing of who signed it:
-    /// [`verify`] does.
+    /// Whether the text is for this origin, network and nonce, and good now. It says nothing of who signed
+    /// it: [`verify`] does.
     pub fn check(&self, expected: &Expected<'_>, now: Timestamp) -> Result<(), Refusal> {
         let (scheme, authority) = expected
             .origin

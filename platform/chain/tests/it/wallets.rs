@@ -16,14 +16,19 @@ pub(crate) fn javascript(tasks: &[Value]) -> Vec<Value> {
 /// neo-mamba, on Python.
 pub(crate) fn python(tasks: &[Value]) -> Vec<Value> {
     let mut python = Command::new("python3");
-    // Without the site's own packages, which could be other versions; and without files of bytecode beside the script.
+    // Without the site's own packages, which could be other versions; and without files of bytecode beside
+    // the script.
     python.env("PYTHONPATH", installed().join("python")).args(["-S", "-B"]).arg(script("wallets.py"));
     run(&mut python, tasks)
 }
 
 fn installed() -> PathBuf {
-    let directory = std::env::var_os("NSL_FOREIGN_WALLETS");
-    directory.expect("NSL_FOREIGN_WALLETS is not set: run `make test-chains`, or set it to what scripts/fetch-wallets.sh prints").into()
+    match std::env::var_os("NSL_FOREIGN_WALLETS") {
+        Some(directory) => directory.into(),
+        None => panic!(
+            "set NSL_FOREIGN_WALLETS to what scripts/fetch-wallets.sh prints, or run `make test-chains`"
+        ),
+    }
 }
 
 fn script(name: &str) -> PathBuf {

@@ -374,6 +374,7 @@ impl Batch<'_> {
         let current = client.prepare_cached(CURRENT_XID).await?;
         let statement = client.prepare_cached(sql).await?;
         let tenants: [Param<'_>; 1] = [&self.tenants];
+        let sent = tokio::time::Instant::now();
         let (begun, set, xid, rows, committed) = tokio::join!(
             client.batch_execute("BEGIN"),
             client.query(&set, &tenants),
@@ -397,7 +398,7 @@ impl Batch<'_> {
             Err(_) => {
                 drop(deadpool_postgres::Object::take(client));
                 let xid: String = xid.and_then(|row| row.try_get(0)).map_err(|_| DbError::OutcomeUnknown)?;
-                uow::outcome(self.db, Some(xid)).await?;
+                uow::outcome(self.db, Some(xid), sent).await?;
                 rows.map_err(|_| DbError::OutcomeUnknown)
             }
         }

@@ -1,7 +1,11 @@
 //! One transaction or nothing: the change, its events and its audit rows.
 
+use std::time::Duration;
+
 use deadpool_postgres::Object;
+use tokio::time::Instant;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
 use super::error::is_settled;
 use super::pool::{SET_TENANTS, tenants_setting};
@@ -65,12 +69,13 @@ impl<'c> UnitOfWork<'c> {
         record::write_events(&self, self.caller, &events).await?;
         record::write_audits(&self, &audits).await?;
         let xid = self.current_xid().await?;
+        let sent = Instant::now();
         match self.client()?.batch_execute("COMMIT").await {
             Ok(()) => {}
             Err(error) if is_settled(&error) => return Err(error.into()),
             Err(_) => {
                 drop(self.client.take().map(Object::take));
-                outcome(&self.db, xid).await?;
+                outcome(&self.db, xid, sent).await?;
             }
         }
         // Ended: the connection goes back to its pool.
@@ -94,24 +99,25 @@ impl<'c> UnitOfWork<'c> {
     }
 }
 
-/// What became of a transaction whose COMMIT was not answered: `Ok` if it took effect, else the error to tell.
-pub(super) async fn outcome(db: &Db, xid: Option<String>) -> Result<(), DbError> {
+/// What became of a transaction whose COMMIT, sent at `sent`, was not answered: `Ok` if it took effect, else the error to
+/// tell.
+pub(super) async fn outcome(db: &Db, xid: Option<String>, sent: Instant) -> Result<(), DbError> {
     // Without an id there was nothing to commit.
     let Some(xid) = xid else { return Ok(()) };
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
-    let mut pause = tokio::time::interval(std::time::Duration::from_millis(100));
-    while tokio::time::Instant::now() < deadline {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut pause = tokio::time::interval(Duration::from_millis(100));
+    while Instant::now() < deadline {
         pause.tick().await;
         for login in Login::ALL.into_iter().filter(|login| db.has(*login)) {
-            match ask(db, login, &xid).await {
-                Ok(Some(status)) if status == "committed" => return Ok(()),
-                Ok(Some(status)) if status == "aborted" => {
+            match ask(db, login, &xid, sent).await {
+                Ok(Fate::Committed) => return Ok(()),
+                Ok(Fate::RolledBack) => {
                     return Err(DbError::Unavailable(
                         "the connection broke and the change was rolled back".to_owned(),
                     ));
                 }
-                Ok(Some(_)) => break,
-                Ok(None) => return Err(DbError::OutcomeUnknown),
+                Ok(Fate::Unknown) => return Err(DbError::OutcomeUnknown),
+                Ok(Fate::Open) => break,
                 Err(_) => {}
             }
         }
@@ -119,10 +125,36 @@ pub(super) async fn outcome(db: &Db, xid: Option<String>) -> Result<(), DbError>
     Err(DbError::OutcomeUnknown)
 }
 
-async fn ask(db: &Db, login: Login, xid: &str) -> Result<Option<String>, DbError> {
-    let rows =
-        db.client(login).await?.query("SELECT pg_catalog.pg_xact_status($1::text::xid8)", &[&xid]).await?;
-    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.flatten())
+/// What the server knows of a transaction.
+enum Fate {
+    Committed,
+    RolledBack,
+    Open,
+    Unknown,
+}
+
+/// After a crash the id of a transaction that was never flushed is given out again, and the status is then somebody
+/// else's. Recovery from a crash discards the server's statistics, so a reset since the COMMIT means that `committed`
+/// proves nothing.
+const ASK: &str = "SELECT pg_catalog.pg_xact_status($1::text::xid8), \
+     coalesce((SELECT a.stats_reset FROM pg_catalog.pg_stat_archiver a) > now() - $2::float8 * interval '1 second', false)";
+
+async fn ask(db: &Db, login: Login, xid: &str, sent: Instant) -> Result<Fate, DbError> {
+    let since = sent.elapsed().as_secs_f64();
+    let row = match db.client(login).await?.query_one(ASK, &[&xid, &since]).await {
+        Ok(row) => row,
+        // "transaction ID … is in the future": it was lost in a crash.
+        Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => {
+            return Ok(Fate::RolledBack);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(match (row.try_get::<_, Option<&str>>(0)?, row.try_get::<_, bool>(1)?) {
+        (Some("committed"), false) => Fate::Committed,
+        (Some("aborted"), _) => Fate::RolledBack,
+        (Some("in progress"), _) => Fate::Open,
+        _ => Fate::Unknown,
+    })
 }
 
 impl Drop for UnitOfWork<'_> {

@@ -41,7 +41,9 @@ impl IfMatch {
 
     /// Reads the two headers.
     pub fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?").trim().to_owned());
+        let text = |name| {
+            headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?").trim().to_owned())
+        };
         match (text(IF_MATCH), text(IF_NONE_MATCH)) {
             (None, None) => Ok(Self::Any),
             (None, Some(none)) if none == "*" => Ok(Self::Absent),
@@ -51,7 +53,9 @@ impl IfMatch {
                 .map(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok())
                 .collect::<Option<Vec<i64>>>()
                 .map(Self::Versions)
-                .ok_or_else(|| refused("If-Match", "takes `*` or ETags as they were answered, such as \"3\"")),
+                .ok_or_else(|| {
+                    refused("If-Match", "takes `*` or ETags as they were answered, such as \"3\"")
+                }),
             (None, Some(_)) => Err(refused("If-None-Match", "takes only `*` here")),
             (Some(_), Some(_)) => Err(refused("If-Match", "cannot stand beside If-None-Match")),
         }

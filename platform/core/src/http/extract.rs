@@ -18,7 +18,8 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
-        let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind =
+            request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(ApiError::new(
@@ -40,7 +41,10 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let cause = error.into_inner();
         let malformed = cause.is_syntax() || cause.is_eof();
         if malformed {
-            return ApiError::bad_request("core.malformed_json", format!("The body is not valid JSON: {cause}."));
+            return ApiError::bad_request(
+                "core.malformed_json",
+                format!("The body is not valid JSON: {cause}."),
+            );
         }
         ApiError::bad_request("core.invalid_body", format!("The body does not fit: {cause}."))
             .at(pointer, cause.to_string())
@@ -71,8 +75,11 @@ pub(super) fn unread(error: &BytesRejection) -> ApiError {
             "core.body_too_large",
             "The body is larger than this path takes.",
         ),
-        other => ApiError::bad_request("core.unreadable_body", "The body ended early or could not be read; send it again.")
-            .because(other.to_string()),
+        other => ApiError::bad_request(
+            "core.unreadable_body",
+            "The body ended early or could not be read; send it again.",
+        )
+        .because(other.to_string()),
     }
 }
 
@@ -84,7 +91,10 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Context> for Parts<T> {
 
     async fn from_request_parts(parts: &mut HttpParts, context: &Context) -> Result<Self, ApiError> {
         let Path(value) = Path::<T>::from_request_parts(parts, context).await.map_err(|error| {
-            ApiError::bad_request("core.invalid_path", format!("The path does not fit: {}.", error.body_text()))
+            ApiError::bad_request(
+                "core.invalid_path",
+                format!("The path does not fit: {}.", error.body_text()),
+            )
         })?;
         Ok(Self(value))
     }
@@ -98,7 +108,10 @@ impl<T: DeserializeOwned> FromRequestParts<Context> for Search<T> {
 
     async fn from_request_parts(parts: &mut HttpParts, context: &Context) -> Result<Self, ApiError> {
         let Query(value) = Query::<T>::from_request_parts(parts, context).await.map_err(|error| {
-            ApiError::bad_request("core.invalid_query", format!("The query does not fit: {}.", error.body_text()))
+            ApiError::bad_request(
+                "core.invalid_query",
+                format!("The query does not fit: {}.", error.body_text()),
+            )
         })?;
         Ok(Self(value))
     }

@@ -90,7 +90,9 @@ impl Once {
             return Err(ApiError::new(
                 StatusCode::CONFLICT,
                 "core.secret_already_shown",
-                format!("This request was carried out before; its answer held a secret and was not kept (id {id})."),
+                format!(
+                    "This request was carried out before; its answer held a secret and was not kept (id {id})."
+                ),
             ));
         }
         let status = before.status.and_then(|status| u16::try_from(status).ok());

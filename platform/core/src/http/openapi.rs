@@ -40,8 +40,10 @@ pub(super) fn split(services: Vec<Service>) -> (Router<Context>, utoipa::openapi
     }
     let (router, mut document) = router.split_for_parts();
     // The router's `{*key}` takes slashes; OpenAPI has one form of parameter.
-    document.paths.paths =
-        std::mem::take(&mut document.paths.paths).into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    document.paths.paths = std::mem::take(&mut document.paths.paths)
+        .into_iter()
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
     (router, document)
 }
 

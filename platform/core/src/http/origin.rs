@@ -35,11 +35,8 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     }
     let status = response.status().as_u16();
     let took = started.elapsed();
-    let labels = [
-        ("method", method.as_str().to_owned()),
-        ("route", route.clone()),
-        ("status", status.to_string()),
-    ];
+    let labels =
+        [("method", method.as_str().to_owned()), ("route", route.clone()), ("status", status.to_string())];
     metrics::counter!("nsl_http_requests_total", &labels).increment(1);
     metrics::histogram!("nsl_http_request_seconds", "route" => route.clone()).record(took.as_secs_f64());
     tracing::debug!(

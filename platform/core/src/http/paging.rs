@@ -73,7 +73,11 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Makes a page out of one row more than the limit: that row tells that there is a next page.
-    pub fn cut<K: Serialize>(mut rows: Vec<T>, limit: Limit, key: impl Fn(&T) -> K) -> Result<Self, ApiError> {
+    pub fn cut<K: Serialize>(
+        mut rows: Vec<T>,
+        limit: Limit,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Self, ApiError> {
         let more = rows.len() > usize::from(limit.0);
         rows.truncate(usize::from(limit.0));
         let next_cursor = match rows.last() {

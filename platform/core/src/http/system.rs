@@ -82,7 +82,11 @@ async fn one(State(context): State<Context>, Parts(check): Parts<String>) -> Res
 #[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics", responses(
     (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
     (status = 403, description = "Not from loopback, and without the scrape token", body = Problem)))]
-async fn metrics(State(context): State<Context>, peer: Peer, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn metrics(
+    State(context): State<Context>,
+    peer: Peer,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     if !peer.is_local && !has_scrape_token(&context, &headers) {
         return Err(ApiError::forbidden(
             "core.metrics_not_public",
@@ -94,10 +98,9 @@ async fn metrics(State(context): State<Context>, peer: Peer, headers: HeaderMap)
 
 fn has_scrape_token(context: &Context, headers: &HeaderMap) -> bool {
     let Some(token) = &context.http().scrape_token else { return false };
-    headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
-        .is_some_and(|given| nsl_crypto::digest::constant_time_eq(given.as_bytes(), token.expose().as_bytes()))
+    headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ")).is_some_and(
+        |given| nsl_crypto::digest::constant_time_eq(given.as_bytes(), token.expose().as_bytes()),
+    )
 }
 
 /// Where the connection comes from.

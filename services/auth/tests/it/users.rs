@@ -204,7 +204,13 @@ async fn an_idempotency_key_replays_the_first_answer_and_refuses_another_request
     let world = World::new().await?;
     let admin = world.tokens(ADMIN).await.access;
     let create = |body: Value| {
-        world.app.post("/api/v1/auth/users").bearer(&admin).header("idempotency-key", "one").json(&body).send()
+        world
+            .app
+            .post("/api/v1/auth/users")
+            .bearer(&admin)
+            .header("idempotency-key", "one")
+            .json(&body)
+            .send()
     };
     // Eight at once: the later ones wait for the first one's end and see its answer.
     let answers = futures::future::join_all((0..8).map(|_| create(user("ann")))).await;
@@ -228,7 +234,13 @@ async fn a_refused_request_leaves_its_idempotency_key_free() -> anyhow::Result<(
     let admin = world.tokens(ADMIN).await.access;
     world.create(&admin, &user("ann")).await.expect(StatusCode::CREATED);
     let create = |body: Value| {
-        world.app.post("/api/v1/auth/users").bearer(&admin).header("idempotency-key", "two").json(&body).send()
+        world
+            .app
+            .post("/api/v1/auth/users")
+            .bearer(&admin)
+            .header("idempotency-key", "two")
+            .json(&body)
+            .send()
     };
     assert_eq!(refusal(&create(user("ann")).await), (409, "auth.username_taken".to_owned()));
     create(user("bob")).await.expect(StatusCode::CREATED);
