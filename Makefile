@@ -59,6 +59,10 @@ test: ## every test that a change needs, on a local PostgreSQL (ARGS="-p nsl-cor
 	else set -x; cargo test --locked $(or $(ARGS),--workspace); \
 	fi
 
+.PHONY: test-db-stop
+test-db-stop: ## stop the test server, which outlives a run, and remove its databases
+	cargo run -q -p nsl-testkit --bin stop
+
 .PHONY: test-postgres
 POSTGRES ?= 15 16 17 18
 test-postgres: ## the tests that meet the server, on each PostgreSQL major (POSTGRES="15 18")
@@ -73,8 +77,28 @@ test-kill: ## kill the running service at random moments and look for lost or in
 	NSL_KILL_ROUNDS=$(ROUNDS) cargo nextest run --locked -p nsl --test it kill
 
 .PHONY: test-chains
-test-chains: ## the chains (N3, EVM) and the contracts on them
-	@echo "no chain code in this build yet: nothing to test"
+test-chains: ## the chains (N3, EVM): all tests of nsl-chain, also those against wallets from npm and PyPI
+	@scripts/ensure-tools.sh nextest || echo "cargo-nextest could not be installed: running cargo test"
+	@wallets=$$(scripts/fetch-wallets.sh); export NSL_FOREIGN_WALLETS=$$wallets; \
+	if command -v cargo-nextest >/dev/null; \
+	then set -x; cargo nextest run --locked -p nsl-chain --run-ignored all; \
+	else set -x; cargo test --locked -p nsl-chain -- --include-ignored; \
+	fi
+
+##@ Measure
+
+.PHONY: bench-sgx
+BENCH := $(or $(CARGO_TARGET_DIR),target)/release/nsl-bench
+bench-sgx: ## sealed puts and gets over HTTP beside pgbench on the same server (ARGS="--seconds 10 --json")
+	@scripts/ensure-postgres.sh
+	cargo build --release --locked -p nsl -p nsl-bench
+	$(BENCH) sgx $(ARGS)
+
+.PHONY: bench-start
+bench-start: ## start on an existing directory to healthy, and resident memory when idle (ARGS="--runs 10")
+	@scripts/ensure-postgres.sh
+	cargo build --release --locked -p nsl -p nsl-bench
+	$(BENCH) start $(ARGS)
 
 .PHONY: help
 help: ## this list

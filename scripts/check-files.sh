@@ -20,7 +20,9 @@ files() { # pathspecs: what is, or would be, committed and still exists
 source_files=$(files '*.rs' '*.sql' '*.sh' '*.py' '*.sol' '*.js' '*.ts' Makefile .ci/run)
 rust_files=$(files '*.rs')
 
+# init.sql is generated from migrations/, and a test compares the two.
 long=$(while read -r file; do
+  [[ "$file" != docker/postgres/init.sql ]] || continue
   lines=$(wc -l <"$file")
   ((lines <= 700)) || echo "$file: $lines lines"
 done <<<"$source_files")
