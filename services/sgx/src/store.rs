@@ -56,9 +56,6 @@ nsl_core::row! {
 nsl_core::row! {
     pub(crate) struct Count { pub count: i64 }
 }
-nsl_core::row! {
-    pub(crate) struct Tenant { pub id: TenantId }
-}
 
 nsl_core::queries! {
     pub(crate) fn sealing_key(tenant: TenantId, version: i32) -> opt<SealingKey> =
@@ -84,8 +81,6 @@ nsl_core::queries! {
 
     /// The root keys that the sealing keys in sight are under.
     pub(crate) fn root_key_ids() -> many<RootKeyId> = "SELECT DISTINCT root_key_id FROM sgx.sealing_keys";
-
-    pub(crate) fn tenants() -> many<Tenant> = "SELECT id FROM core.tenants ORDER BY id";
 
     pub(crate) fn heads(tenants: &[TenantId], services: &[&str], keys: &[&str]) -> many<Head> =
         "SELECT input.place, i.item_id, i.version, i.revision, i.created_at, i.created_by, i.expires_at, i.deleted_at \

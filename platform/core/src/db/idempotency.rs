@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lease::Lease;
 use super::sql::Conn;
-use super::{Db, DbError, Login};
+use super::{Db, DbError, Login, tenants};
 use crate::ids::TenantId;
 use crate::jobs::{JobError, Jobs};
 
@@ -18,9 +18,6 @@ crate::row! {
         #[expect(dead_code, reason = "that there is a row is the answer")]
         route: String,
     }
-}
-crate::row! {
-    struct Tenant { id: TenantId }
 }
 crate::row! {
     /// What a key was used for before.
@@ -51,8 +48,6 @@ crate::queries! {
     ) -> exec =
         "UPDATE core.idempotency_keys SET status = $4, body = $5, secret = $6, resource_id = $7 \
          WHERE tenant_id = $1 AND principal = $2 AND key = $3";
-
-    fn tenants() -> many<Tenant> = "SELECT id FROM core.tenants ORDER BY id";
 
     /// Keys in sight that may be used again.
     fn purge() -> many<Claimed> = "DELETE FROM core.idempotency_keys WHERE expires_at < now() RETURNING route";
@@ -102,7 +97,7 @@ pub fn start(jobs: &Jobs, db: &Db) {
         let db = db.clone();
         async move {
             let tenants: Vec<TenantId> =
-                tenants(&db.global(Login::Jobs)).await?.into_iter().map(|tenant| tenant.id).collect();
+                tenants::all(&db.global(Login::Jobs)).await?.into_iter().map(|tenant| tenant.id).collect();
             let purged = purge(&db.read_many(Login::Jobs, &tenants)).await?.len();
             tracing::debug!(purged, "purged answers of idempotency keys");
             Ok::<(), JobError>(())

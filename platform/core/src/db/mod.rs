@@ -23,6 +23,8 @@ pub mod record;
 /// Dense positions for events and audit rows.
 pub mod sequencer;
 pub mod sql;
+/// The tenants.
+pub mod tenants;
 mod tls;
 mod uow;
 

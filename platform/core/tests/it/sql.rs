@@ -1,7 +1,7 @@
 //! The check of statements, and the statements of this crate.
 
 use nsl_core::db::sql::check;
-use nsl_core::db::{health, idempotency, lease, record, sequencer};
+use nsl_core::db::{health, idempotency, lease, record, sequencer, tenants};
 use nsl_core::ids::TenantId;
 use nsl_testkit::TestDb;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 async fn our_statements_fit_the_database() {
     let test = TestDb::new().await.unwrap();
     let client = test.client("neo_user").await.unwrap();
-    for statements in [health::ALL, idempotency::ALL, lease::ALL, record::ALL, sequencer::ALL] {
+    for statements in [health::ALL, idempotency::ALL, lease::ALL, record::ALL, sequencer::ALL, tenants::ALL] {
         assert!(!statements.is_empty());
         assert_eq!(check(&client, statements).await, Vec::<String>::new());
     }

@@ -20,7 +20,7 @@ use nsl_core::clock::Clock;
 use nsl_core::context::Base;
 use nsl_core::db::audit::AuditLog;
 use nsl_core::db::group::{Bounds, GroupCommit};
-use nsl_core::db::{Audit, AuditResult, Db};
+use nsl_core::db::{Audit, AuditResult, Db, tenants};
 use nsl_core::http::IfMatch;
 use nsl_core::ids::TenantId;
 use nsl_core::ports::SecurityEvents;
@@ -136,7 +136,7 @@ impl Sgx {
         let days = i64::from(self.config.database.data_retention_days);
         let before: Timestamp = self.clock.now() - SignedDuration::from_hours(24 * days);
         let mut purged = 0;
-        for tenant in tenants(&self.db).await? {
+        for tenant in all_tenants(&self.db).await? {
             loop {
                 let gone = store::purge(&self.db.write(LOGIN, tenant), tenant, before, STEP).await?.len();
                 purged += gone;
@@ -149,13 +149,13 @@ impl Sgx {
     }
 }
 
-async fn tenants(db: &Db) -> Result<Vec<TenantId>> {
-    Ok(store::tenants(&db.global(LOGIN)).await?.into_iter().map(|tenant| tenant.id).collect())
+async fn all_tenants(db: &Db) -> Result<Vec<TenantId>> {
+    Ok(tenants::all(&db.global(LOGIN)).await?.into_iter().map(|tenant| tenant.id).collect())
 }
 
 /// Refuses a root key that cannot open what the database holds.
 async fn check_root(db: &Db, keys: &KeyRing) -> Result<(), StartError> {
-    let tenants = match tenants(db).await {
+    let tenants = match all_tenants(db).await {
         Ok(tenants) => tenants,
         Err(Error::Db(error)) => return Err(error.into()),
         Err(_) => return Ok(()),

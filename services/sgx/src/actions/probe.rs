@@ -9,7 +9,7 @@ use nsl_crypto::random;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{LOGIN, Sgx, tenants};
+use super::{LOGIN, Sgx, all_tenants};
 use crate::domain::{Binding, Stored, open};
 use crate::error::Error;
 use crate::{Result, store};
@@ -83,7 +83,7 @@ impl HealthCheck for Sgx {
             };
             return Finding::unhealthy(reason);
         }
-        let items = match tenants(&self.db).await {
+        let items = match all_tenants(&self.db).await {
             Ok(tenants) => store::count(&self.db.read_many(LOGIN, &tenants)).await.ok().map(|row| row.count),
             Err(_) => None,
         };
