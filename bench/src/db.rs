@@ -154,8 +154,14 @@ pub(crate) async fn prepare(instance: &Instance, product: &Database) -> anyhow::
     Ok(())
 }
 
-/// Puts each of pgbench's keys once, as the product's are, and looks at the tables for the planner.
-pub(crate) async fn fill(instance: &Instance, keys: u32, value: &str) -> anyhow::Result<()> {
+/// Puts each of pgbench's keys once, as the product's are. Then both databases get the statistics that autovacuum would
+/// give them within minutes, in the middle of some measurement.
+pub(crate) async fn fill(
+    instance: &Instance,
+    product: &Database,
+    keys: u32,
+    value: &str,
+) -> anyhow::Result<()> {
     let peer = Database::connect(instance, PEER, OWNER).await?;
     peer.client
         .execute(
@@ -165,6 +171,8 @@ pub(crate) async fn fill(instance: &Instance, keys: u32, value: &str) -> anyhow:
             &[&i64::from(keys), &value],
         )
         .await?;
-    peer.client.batch_execute("VACUUM ANALYZE bench.items").await?;
+    for database in [&peer, product] {
+        database.client.batch_execute("VACUUM ANALYZE").await?;
+    }
     Ok(())
 }

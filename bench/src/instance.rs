@@ -43,12 +43,16 @@ pub(crate) struct Setup {
     /// The port of PostgreSQL; the next free one is taken where another server has it.
     #[arg(long, value_name = "N", default_value_t = 55432)]
     pg_port: u16,
+    /// The bin directory of the PostgreSQL to take [default: where nsl looks for it].
+    #[arg(long, value_name = "DIR", env = "NSL_PG_BIN")]
+    pub pg_bin: Option<PathBuf>,
 }
 
 /// The program and a new directory for its data, removed when dropped.
 pub(crate) struct Program {
     nsl: PathBuf,
     ports: (u16, u16),
+    pg_bin: Option<PathBuf>,
     dir: TempDir,
 }
 
@@ -124,7 +128,7 @@ impl Program {
             .tempdir_in(&parent)
             .with_context(|| format!("no directory can be made in {}: give --dir DIR", parent.display()))?;
         refuse_memory(dir.path())?;
-        Ok(Self { nsl, ports: (setup.port, setup.pg_port), dir })
+        Ok(Self { nsl, ports: (setup.port, setup.pg_port), pg_bin: setup.pg_bin.clone(), dir })
     }
 
     /// Starts the product, works with it once it is Healthy, and stops it, whatever the work came to.
@@ -164,6 +168,7 @@ impl Program {
             // Neither the caller's settings nor an appsettings.json of his: the defaults are measured.
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(self.pg_bin.iter().map(|dir| ("Database__BinDir", dir)))
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

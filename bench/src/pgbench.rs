@@ -48,8 +48,8 @@ pub(crate) struct Pgbench {
 
 impl Pgbench {
     /// The pgbench of the server that `nsl up` takes.
-    pub(crate) fn find() -> anyhow::Result<Self> {
-        let binaries = Binaries::find(None, None)?;
+    pub(crate) fn find(pg_bin: Option<&Path>) -> anyhow::Result<Self> {
+        let binaries = Binaries::find(pg_bin, None)?;
         let program = binaries.tool("pgbench").with_context(|| {
             format!(
                 "there is no pgbench in {}: install PostgreSQL's contrib or client package",

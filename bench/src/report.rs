@@ -14,6 +14,8 @@ use crate::sample::Row;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ground {
     pub cores: usize,
+    /// Over the minute before: of an idle machine it is near 0.
+    pub load_before: f64,
     pub postgres: String,
     pub connections: u32,
     pub keys: u32,
@@ -23,10 +25,12 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    fn line(&self) -> String {
+    fn lines(&self) -> String {
         format!(
-            "{} cores, PostgreSQL {}, fsync and synchronous_commit on, {} connections, {} B values, {} keys, {} rounds of {} s",
+            "{} cores (load average before: {}), PostgreSQL {}, fsync and synchronous_commit on\n{} connections, \
+             {} B values, {} keys; median of {} × {} s",
             self.cores,
+            self.load_before,
             self.postgres,
             self.connections,
             self.value_bytes,
@@ -53,7 +57,7 @@ pub(crate) fn table(ground: &Ground, rows: &[Row], base: &str) -> String {
     }
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 6] = std::array::from_fn(width);
-    let mut text = ground.line() + "\n\n";
+    let mut text = ground.lines() + "\n\n";
     for line in &lines {
         let mut cells = String::new();
         for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
@@ -102,6 +106,7 @@ mod tests {
     fn example() -> (Ground, Vec<Row>) {
         let ground = Ground {
             cores: 2,
+            load_before: 0.1,
             postgres: "15.18".to_owned(),
             connections: 32,
             keys: 5000,
@@ -120,7 +125,7 @@ mod tests {
     fn the_table_is_aligned_and_has_ratios() {
         let (ground, rows) = example();
         let text = table(&ground, &rows, "base");
-        let lines: Vec<&str> = text.lines().skip(2).collect();
+        let lines: Vec<&str> = text.lines().skip(3).collect();
         assert_eq!(lines[1], "put   10000  9000 – 11000   2.00     1.0     2.0");
         assert_eq!(lines[2], "base   5000   5000 – 5000   1.00     1.0     2.0");
     }

@@ -100,7 +100,7 @@ impl Row {
     }
 }
 
-/// Of an even count the lower of the two in the middle would flatter latencies and the upper one throughput: their mean.
+/// Of an even count the mean of the two in the middle: the lower one would flatter latencies, the upper one throughput.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

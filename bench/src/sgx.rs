@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 
@@ -79,7 +79,7 @@ struct Findings {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Before anything is started.
-    let pgbench = Pgbench::find()?;
+    let pgbench = Pgbench::find(args.setup.pg_bin.as_deref())?;
     let program = Program::new(&args.setup)?;
     if cfg!(debug_assertions) {
         eprintln!(
@@ -118,7 +118,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     verify(&found.answers, &found.recorded, args.keys)
 }
 
+/// What the machine was at before.
+fn load_average() -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").context("the load average is read on Linux only")?;
+    text.split(' ').next().and_then(|one| one.parse().ok()).context("/proc/loadavg tells no load average")
+}
+
 async fn measure(instance: &Instance, pgbench: &Pgbench, args: &Args) -> anyhow::Result<Findings> {
+    let load_before = load_average()?;
     let product = Database::product(instance).await?;
     db::prepare(instance, &product).await?;
     let time = Duration::from_secs(args.seconds);
@@ -126,7 +133,7 @@ async fn measure(instance: &Instance, pgbench: &Pgbench, args: &Args) -> anyhow:
     let mut answers = Answers::default();
     let filled = load::fill(instance, &plan(0)).await?;
     answers.count(Operation::Put, &filled);
-    db::fill(instance, args.keys, pgbench.value()).await?;
+    db::fill(instance, &product, args.keys, pgbench.value()).await?;
     eprintln!("filled with {} items", args.keys);
 
     let mut samples: [Vec<Sample>; SUBJECTS.len()] = Default::default();
@@ -150,6 +157,7 @@ async fn measure(instance: &Instance, pgbench: &Pgbench, args: &Args) -> anyhow:
     }
     Ok(Findings {
         ground: Ground {
+            load_before,
             cores: std::thread::available_parallelism()?.get(),
             postgres: product.version().await?,
             connections: args.connections,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nsl_core::config::{
-    Address, Config, ConnectionString, ConnectionStringsConfig, DatabaseConfig, Host, RoleConfig, RolesConfig, Secret,
-    SslMode, check_strength,
+    Address, Config, ConnectionString, ConnectionStringsConfig, DatabaseConfig, Host, RoleConfig,
+    RolesConfig, Secret, SslMode, check_strength,
 };
 use nsl_core::db::migrate::{self, MIGRATIONS, MigrateError, ROLES_SQL};
 use nsl_core::db::{Db, DbError, Endpoint, Login, connect};
@@ -47,7 +47,9 @@ pub(crate) async fn prepare_local(local: &Local, server: &LocalServer) -> anyhow
         .await?;
     if !known.get::<_, bool>(0) {
         // A template that no extension or collation of the cluster's owner has touched.
-        postgres.batch_execute("CREATE DATABASE neo_service_layer TEMPLATE template0 ENCODING 'UTF8'").await?;
+        postgres
+            .batch_execute("CREATE DATABASE neo_service_layer TEMPLATE template0 ENCODING 'UTF8'")
+            .await?;
     }
     let admin = client(&local_endpoint(server, DATABASE), SUPERUSER, &superuser).await?;
     make_roles(&admin).await?;
@@ -73,7 +75,12 @@ pub(crate) async fn make_roles(superuser: &Client) -> anyhow::Result<()> {
 pub(crate) async fn set_password(superuser: &Client, role: &str, password: &Secret) -> anyhow::Result<()> {
     let verifier = scram_sha_256(password.expose().as_bytes());
     // ALTER ROLE takes no parameters; the server quotes the two texts itself.
-    let row = superuser.query_one("SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", &[&role, &verifier]).await?;
+    let row = superuser
+        .query_one(
+            "SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)",
+            &[&role, &verifier],
+        )
+        .await?;
     superuser.batch_execute(row.get(0)).await?;
     Ok(())
 }
@@ -166,7 +173,11 @@ pub(crate) async fn wait_until_ready(db: &Db) -> anyhow::Result<()> {
             Err(MigrateError::Db(DbError::Unavailable(reason))) if !is_refusal(&reason) => {
                 tracing::warn!(reason, "the database is not reachable yet; trying again in {pause:?}");
             }
-            Err(MigrateError::Db(DbError::Unavailable(reason))) => return Err(refused(db, &reason)),
+            Err(MigrateError::Db(DbError::Unavailable(reason) | DbError::Refused { text: reason, .. }))
+                if is_refusal(&reason) =>
+            {
+                return Err(refused(db, &reason));
+            }
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(pause).await;
@@ -184,18 +195,27 @@ async fn ready(db: &Db) -> Result<(), MigrateError> {
 
 /// What waiting does not mend: a login that the server refuses, a database or role that does not exist.
 fn is_refusal(reason: &str) -> bool {
-    ["password authentication failed", "does not exist", "permission denied to set role", "no pg_hba.conf entry"]
-        .iter()
-        .any(|text| reason.contains(text))
+    [
+        "password authentication failed",
+        "does not exist",
+        "permission denied to set role",
+        "no pg_hba.conf entry",
+    ]
+    .iter()
+    .any(|text| reason.contains(text))
 }
 
 fn refused(db: &Db, reason: &str) -> anyhow::Error {
     let database = &db.endpoint().database;
     if reason.contains("database") && reason.contains("does not exist") {
-        return anyhow::anyhow!("{reason}: create it (`createdb {database}`), then run docker/postgres/init.sql");
+        return anyhow::anyhow!(
+            "{reason}: create it (`createdb {database}`), then run docker/postgres/init.sql"
+        );
     }
     if reason.contains("no pg_hba.conf entry") {
-        return anyhow::anyhow!("{reason}: allow the login in pg_hba.conf, or turn on TLS with `SSL Mode=Require`");
+        return anyhow::anyhow!(
+            "{reason}: allow the login in pg_hba.conf, or turn on TLS with `SSL Mode=Require`"
+        );
     }
     anyhow::anyhow!(
         "{reason}. Either the roles are missing, then as a superuser run `psql -d {database} -f \

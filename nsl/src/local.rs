@@ -122,7 +122,8 @@ impl Local {
             // Made now where it is missing, so that the file can be pointed at.
             drop(self.secret(name)?);
             let path = self.secret_path(name);
-            let path = path.to_str().context("the data directory's path is not UTF-8; choose another --data-dir")?;
+            let path =
+                path.to_str().context("the data directory's path is not UTF-8; choose another --data-dir")?;
             variables.push((format!("{variable}_FILE"), path.to_owned()));
         }
         Ok(variables)
@@ -134,7 +135,9 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Opti
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .with_context(|| format!("{} is damaged: remove it and run `nsl up` again", path.display())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
     }
 }

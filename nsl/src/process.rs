@@ -85,11 +85,7 @@ impl Process {
     }
 }
 
-async fn services(
-    config: &Config,
-    base: &Base,
-    listen: SocketAddr,
-) -> anyhow::Result<(Vec<Service>, Ports)> {
+async fn services(config: &Config, base: &Base, listen: SocketAddr) -> anyhow::Result<(Vec<Service>, Ports)> {
     let sgx_config: SgxConfig = config.section("SGX")?;
     if !sgx_config.database.enable_encryption && !listen.ip().is_loopback() {
         bail!(
@@ -100,12 +96,7 @@ async fn services(
     let root = Arc::new(RootKey::from_config(&sgx_config)?);
     let auth = nsl_auth::service(base, config.section("Jwt")?, Arc::clone(&root) as _).await?;
     let sgx = nsl_sgx::service(base, sgx_config, root, nsl_monitoring::security_events()).await?;
-    let services = vec![
-        auth.service,
-        sgx,
-        nsl_monitoring::service(base),
-        nsl_eventsourcing::service(base),
-    ];
+    let services = vec![auth.service, sgx, nsl_monitoring::service(base), nsl_eventsourcing::service(base)];
     Ok((services, Ports { authenticator: auth.authenticator }))
 }
 

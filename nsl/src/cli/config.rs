@@ -31,8 +31,7 @@ pub(crate) fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let variables = if local.server()?.is_some() { local.variables()? } else { Vec::new() };
     let rows = settings::load_with(config, Vec::new(), variables)?.rows();
     if globals.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-        return Ok(());
+        return output::json(&rows);
     }
     let rows: Vec<Vec<String>> = rows
         .into_iter()

@@ -92,19 +92,10 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     match args.command {
         Command::Migrate => migrate(&local, globals).await,
         Command::Status => status(&local, globals).await,
-        Command::InitSql => {
-            print!("{}", migrate::init_sql(MIGRATIONS));
-            Ok(())
-        }
-        Command::Roles { print: true, .. } => {
-            print!("{ROLES_SQL}");
-            Ok(())
-        }
+        Command::InitSql => output::bytes(migrate::init_sql(MIGRATIONS).as_bytes()),
+        Command::Roles { print: true, .. } => output::bytes(ROLES_SQL.as_bytes()),
         Command::Roles { superuser_url, print: false } => roles(&local, superuser_url).await,
-        Command::Url { role } => {
-            println!("{}", url(&local, role)?.expose());
-            Ok(())
-        }
+        Command::Url { role } => output::line(url(&local, role)?.expose()),
         Command::Psql { role, args } => psql(&local, role, &args),
     }
 }
@@ -113,21 +104,19 @@ async fn migrate(local: &Local, globals: &Globals) -> anyhow::Result<()> {
     let config = settings::load(None, Vec::new())?;
     let applied = migrate::migrate(&db::owner(&config, local).await?, MIGRATIONS).await?;
     if globals.json {
-        println!("{}", serde_json::json!({ "applied": applied }));
+        output::json(&serde_json::json!({ "applied": applied }))
     } else if applied.is_empty() {
-        println!("Nothing to do: the database is at this program's level.");
+        output::line("Nothing to do: the database is at this program's level.")
     } else {
-        println!("Applied {} migrations, to {}.", applied.len(), applied[applied.len() - 1]);
+        output::line(&format!("Applied {} migrations, to {}.", applied.len(), applied[applied.len() - 1]))
     }
-    Ok(())
 }
 
 async fn status(local: &Local, globals: &Globals) -> anyhow::Result<()> {
     let config = settings::load(None, Vec::new())?;
     let level = migrate::level(&db::owner(&config, local).await?, MIGRATIONS).await?;
     if globals.json {
-        println!("{}", serde_json::to_string_pretty(&level)?);
-        return Ok(());
+        return output::json(&level);
     }
     let rows: Vec<Vec<String>> = MIGRATIONS
         .iter()
@@ -142,19 +131,16 @@ async fn status(local: &Local, globals: &Globals) -> anyhow::Result<()> {
 async fn roles(local: &Local, superuser_url: Option<String>) -> anyhow::Result<()> {
     let config = settings::load(None, Vec::new())?;
     let roles = config.section::<DatabaseConfig>("Database")?.roles;
-    let client = match superuser_url {
-        Some(url) => {
-            let text = ConnectionString::parse(&url)?;
-            let (Some(user), Some(password)) = (&text.username, &text.password) else {
-                bail!("the superuser's URL needs a user and a password: postgres://USER:PASSWORD@HOST/DATABASE");
-            };
-            db::client(&Endpoint::from(&text), user, password).await?
-        }
-        None => {
-            let server = local_server(local)?;
-            let password = local.existing_secret(SUPERUSER)?;
-            db::client(&db::local_endpoint(&server, DATABASE), SUPERUSER, &password).await?
-        }
+    let client = if let Some(url) = superuser_url {
+        let text = ConnectionString::parse(&url)?;
+        let (Some(user), Some(password)) = (&text.username, &text.password) else {
+            bail!("the superuser's URL needs a user and a password: postgres://USER:PASSWORD@HOST/DATABASE");
+        };
+        db::client(&Endpoint::from(&text), user, password).await?
+    } else {
+        let server = local_server(local)?;
+        let password = local.existing_secret(SUPERUSER)?;
+        db::client(&db::local_endpoint(&server, DATABASE), SUPERUSER, &password).await?
     };
     db::make_roles(&client).await?;
     for (role, password) in [
@@ -165,16 +151,18 @@ async fn roles(local: &Local, superuser_url: Option<String>) -> anyhow::Result<(
     ] {
         if let Some(password) = password {
             db::set_password(&client, role, &password).await?;
-            println!("{role}: password set");
+            output::line(&format!("{role}: password set"))?;
         }
     }
-    println!("The roles are there.");
-    Ok(())
+    output::line("The roles are there.")
 }
 
 fn local_server(local: &Local) -> anyhow::Result<LocalServer> {
     local.server()?.with_context(|| {
-        format!("{} holds no installation: run this where `nsl up` runs, or give --data-dir", local.dir().display())
+        format!(
+            "{} holds no installation: run this where `nsl up` runs, or give --data-dir",
+            local.dir().display()
+        )
     })
 }
 
@@ -220,7 +208,16 @@ fn psql(local: &Local, role: Role, args: &[String]) -> anyhow::Result<()> {
     let mut command = Process::new(&program);
     // The password goes by the environment: the process list shows arguments.
     command
-        .args(["-h", &server.socket_dir.to_string_lossy(), "-p", &server.port.to_string(), "-U", user, "-d", DATABASE])
+        .args([
+            "-h",
+            &server.socket_dir.to_string_lossy(),
+            "-p",
+            &server.port.to_string(),
+            "-U",
+            user,
+            "-d",
+            DATABASE,
+        ])
         .args(args)
         .env("PGPASSWORD", local.existing_secret(user)?.expose());
     if let Some(options) = options {

@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use nsl_core::config::{ConnectionStringsConfig, DatabaseConfig};
 use nsl_client::Status;
+use nsl_core::config::{ConnectionStringsConfig, DatabaseConfig};
 use nsl_core::db::migrate::{self, MIGRATIONS};
 use nsl_postgres::Binaries;
 use serde::Serialize;
@@ -40,7 +40,12 @@ impl Report {
         self.0.push(Finding { check, verdict, detail: detail.into() });
     }
 
-    fn result<T>(&mut self, check: &'static str, outcome: anyhow::Result<T>, fine: impl FnOnce(&T) -> String) -> Option<T> {
+    fn result<T>(
+        &mut self,
+        check: &'static str,
+        outcome: anyhow::Result<T>,
+        fine: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
         match outcome {
             Ok(value) => {
                 self.add(check, Verdict::Ok, fine(&value));
@@ -61,9 +66,12 @@ pub(crate) async fn run(_args: Args, globals: &Globals) -> anyhow::Result<()> {
     let variables = if installed { local.variables()? } else { Vec::new() };
     let loaded = settings::load_with(None, Vec::new(), variables).map_err(anyhow::Error::from);
     let config = report.result("configuration", loaded, |config| format!("{} settings", config.rows().len()));
-    let bin_dir = config.as_ref().and_then(|config| config.section::<DatabaseConfig>("Database").ok()?.bin_dir);
+    let bin_dir =
+        config.as_ref().and_then(|config| config.section::<DatabaseConfig>("Database").ok()?.bin_dir);
     let remote = config.as_ref().is_some_and(|config| {
-        config.section::<ConnectionStringsConfig>("ConnectionStrings").is_ok_and(|c| c.default_connection.is_some())
+        config
+            .section::<ConnectionStringsConfig>("ConnectionStrings")
+            .is_ok_and(|c| c.default_connection.is_some())
     });
     if !remote {
         let found = Binaries::find(bin_dir.as_deref(), None).map_err(anyhow::Error::from);
@@ -78,7 +86,11 @@ pub(crate) async fn run(_args: Args, globals: &Globals) -> anyhow::Result<()> {
         if installed || remote {
             database(&mut report, config, &local).await;
         } else {
-            report.add("database", Verdict::Warning, "none yet: run `nsl up`, or set ConnectionStrings__DefaultConnection");
+            report.add(
+                "database",
+                Verdict::Warning,
+                "none yet: run `nsl up`, or set ConnectionStrings__DefaultConnection",
+            );
         }
     }
     service(&mut report, &local, globals).await;
@@ -108,7 +120,9 @@ pub(crate) async fn run(_args: Args, globals: &Globals) -> anyhow::Result<()> {
 fn files(report: &mut Report, local: &Local) {
     let mut open = Vec::new();
     let mut paths = vec![local.dir().join("credentials.json")];
-    paths.extend(std::fs::read_dir(local.dir().join("secrets")).into_iter().flatten().flatten().map(|e| e.path()));
+    paths.extend(
+        std::fs::read_dir(local.dir().join("secrets")).into_iter().flatten().flatten().map(|e| e.path()),
+    );
     for path in paths {
         if std::fs::metadata(&path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
             open.push(path.display().to_string());
@@ -117,12 +131,18 @@ fn files(report: &mut Report, local: &Local) {
     if open.is_empty() {
         report.add("secret files", Verdict::Ok, "readable by their owner only");
     } else {
-        report.add("secret files", Verdict::Failed, format!("others can read {}: chmod 600", open.join(", ")));
+        report.add(
+            "secret files",
+            Verdict::Failed,
+            format!("others can read {}: chmod 600", open.join(", ")),
+        );
     }
 }
 
 async fn database(report: &mut Report, config: &nsl_core::config::Config, local: &Local) {
-    let Some(owner) = report.result("database", db::owner(config, local).await, |_| format!("{OWNER} can log in")) else {
+    let Some(owner) =
+        report.result("database", db::owner(config, local).await, |_| format!("{OWNER} can log in"))
+    else {
         return;
     };
     let level = migrate::level(&owner, MIGRATIONS).await.map_err(anyhow::Error::from);
@@ -140,7 +160,8 @@ async fn database(report: &mut Report, config: &nsl_core::config::Config, local:
     if let Some(Ok(pools)) = &pools
         && pools.is_nominal()
     {
-        let detail = format!("only nominal: every process logs in as {OWNER}; set Database__Roles__…__Password");
+        let detail =
+            format!("only nominal: every process logs in as {OWNER}; set Database__Roles__…__Password");
         report.add("role separation", Verdict::Warning, detail);
     } else if let Some(pools) = pools {
         report.result("role separation", pools, |_| "each process has a login of its own".to_owned());
@@ -149,7 +170,9 @@ async fn database(report: &mut Report, config: &nsl_core::config::Config, local:
         && let Ok(password) = local.existing_secret(SUPERUSER)
     {
         let superuser = db::client(&db::local_endpoint(&server, DATABASE), SUPERUSER, &password).await;
-        report.result("superuser", superuser.map_err(Into::into), |_| "can log in (backup of last resort)".to_owned());
+        report.result("superuser", superuser.map_err(Into::into), |_| {
+            "can log in (backup of last resort)".to_owned()
+        });
     }
 }
 
@@ -164,14 +187,18 @@ async fn service(report: &mut Report, local: &Local, globals: &Globals) {
         Err(error) => Err(error.into()),
     };
     match health {
-        Ok(health) if health.status == Status::Healthy => report.add("service", Verdict::Ok, format!("{url} is Healthy")),
+        Ok(health) if health.status == Status::Healthy => {
+            report.add("service", Verdict::Ok, format!("{url} is Healthy"));
+        }
         Ok(health) => {
             let verdict = if health.status == Status::Degraded { Verdict::Warning } else { Verdict::Failed };
             let details: Vec<String> = health
                 .checks
                 .iter()
                 .filter(|check| check.status != Status::Healthy)
-                .map(|check| format!("{}: {}", check.name, check.detail.as_deref().unwrap_or("no reason given")))
+                .map(|check| {
+                    format!("{}: {}", check.name, check.detail.as_deref().unwrap_or("no reason given"))
+                })
                 .collect();
             report.add("service", verdict, format!("{url} is {}: {}", health.status, details.join("; ")));
         }

@@ -55,7 +55,11 @@ fn describe(error: &anyhow::Error) -> String {
     let mut lines = Vec::new();
     let mut client = None;
     for cause in error.chain() {
-        lines.push(cause.to_string());
+        let text = cause.to_string();
+        // Some libraries put the text of a cause into their own.
+        if !lines.last().is_some_and(|last: &String| last.contains(&text)) {
+            lines.push(text);
+        }
         client = cause.downcast_ref::<nsl_client::Error>();
         if client.is_some() {
             // Its text covers what is below it.
@@ -157,6 +161,9 @@ mod tests {
         let error = anyhow::anyhow!("the file is not there").context("cannot read the value");
         assert_eq!(describe(&error), "error: cannot read the value\n  the file is not there");
         assert_eq!(as_json(&error)["error"]["detail"], "cannot read the value\n  the file is not there");
+        let error =
+            anyhow::anyhow!("File exists (os error 17)").context("/a: File exists (os error 17); move it");
+        assert_eq!(describe(&error), "error: /a: File exists (os error 17); move it");
         let problem: nsl_client::Problem = serde_json::from_str(
             r#"{"status":401,"code":"auth.token_expired","detail":"The token has expired.","traceId":"t-1",
                 "errors":[{"pointer":"/a","detail":"is wrong"}]}"#,

@@ -2,7 +2,7 @@
 
 use nsl_core::config::fresh;
 
-use super::Globals;
+use super::{Globals, output};
 
 /// Prints lines for a shell or an env file; each run prints other values, and nothing is stored.
 #[derive(clap::Args)]
@@ -24,13 +24,15 @@ pub(crate) fn run(_args: &Args, globals: &Globals) -> anyhow::Result<()> {
         if globals.json {
             values.insert(name.to_owned(), secret.expose().into());
         } else {
-            println!("export {name}='{}'", secret.expose());
+            output::line(&format!("export {name}='{}'", secret.expose()))?;
         }
     }
     if globals.json {
-        println!("{}", serde_json::to_string_pretty(&values)?);
+        output::json(&values)?;
     } else {
-        eprintln!("Keep SGX_ENCRYPTION_KEY safe and apart from the database: without it nobody can open what is sealed.");
+        eprintln!(
+            "Keep SGX_ENCRYPTION_KEY safe and apart from the database: without it nobody can open what is sealed."
+        );
     }
     Ok(())
 }

@@ -11,8 +11,8 @@ use nsl_core::jobs::JobError;
 use nsl_core::telemetry::start_log;
 use nsl_postgres::{Binaries, DataDir, InstanceLock, Mode, Server, Settings};
 
-use super::Globals;
 use super::serve::listen_flag;
+use super::{Globals, output};
 use crate::local::{Credentials, Local, LocalServer, OWNER, SUPERUSER};
 use crate::process::{Process, stop_signal};
 use crate::{db, settings};
@@ -46,6 +46,8 @@ struct Installation {
     /// Another program's port was asked for.
     moved_from: Option<u16>,
     reattached: bool,
+    /// How this program is called again for this installation.
+    again: String,
     /// The directory's lock; released at the end, however it comes.
     _lock: InstanceLock,
 }
@@ -87,12 +89,31 @@ fn install(args: Args, given: Option<&Path>) -> anyhow::Result<Installation> {
     Ok(Installation {
         moved_from: (server.port() != args.pg_port).then_some(args.pg_port),
         reattached: server.reattached(),
+        again: again(given),
         local,
         config,
         server: Arc::new(Mutex::new(server)),
         place,
         _lock: lock,
     })
+}
+
+/// The program as it was called, which need not be on the PATH, and the directory where one was given.
+fn again(given: Option<&Path>) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "nsl".to_owned());
+    let program = quoted(&program);
+    given.map_or_else(
+        || program.clone(),
+        |dir| format!("{program} --data-dir {}", quoted(&dir.to_string_lossy())),
+    )
+}
+
+/// For a shell, where it needs that.
+fn quoted(word: &str) -> String {
+    if word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c)) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 async fn serve(installation: &Installation, json: bool) -> anyhow::Result<()> {
@@ -188,23 +209,30 @@ fn announce(installation: &Installation, address: SocketAddr, first: bool, json:
             "credentials": credentials,
             "mode": "simulation",
         });
-        println!("{line}");
-        return Ok(());
+        // One line: whoever started this reads up to its end.
+        return output::line(&line.to_string());
     }
     let state = if installation.reattached { "reattached to" } else { "started" };
-    println!("Neo Service Layer is ready at {url}  (docs: {url}/docs)");
-    println!("  mode        simulation: the root key is a file, not an SGX platform's");
-    println!("  PostgreSQL  {state}, port {}, data in {}", place.port, local.dir().display());
-    if let Some(wanted) = installation.moved_from {
-        println!("              (port {wanted} belongs to another server)");
-    }
+    let mut lines = vec![
+        format!("Neo Service Layer is ready at {url}  (docs: {url}/docs)"),
+        "  mode        simulation: the root key is a file, not an SGX platform's".to_owned(),
+        format!("  PostgreSQL  {state}, port {}, data in {}", place.port, local.dir().display()),
+    ];
+    lines.extend(
+        installation
+            .moved_from
+            .map(|wanted| format!("              (port {wanted} belongs to another server)")),
+    );
     if first {
-        println!("  first start an administrator was made: {}", credentials.display());
+        lines.push(format!("  first start an administrator was made: {}", credentials.display()));
     }
-    println!("\nTry next, in another terminal:");
-    println!("  nsl sgx put demo greeting --value hello");
-    println!("  nsl sgx get demo greeting");
-    println!("  psql \"$(nsl db url --role {OWNER})\" -c 'SELECT COUNT(*) FROM sgx.sealed_data_items;'");
-    println!("\nCtrl-C stops it, the database included.");
-    Ok(())
+    let nsl = &installation.again;
+    lines.extend([
+        "\nTry next, in another terminal:".to_owned(),
+        format!("  {nsl} sgx put demo greeting --value hello"),
+        format!("  {nsl} sgx get demo greeting"),
+        format!("  psql \"$({nsl} db url --role {OWNER})\" -c 'SELECT COUNT(*) FROM sgx.sealed_data_items;'"),
+        "\nCtrl-C stops it, the database included.".to_owned(),
+    ]);
+    output::line(&lines.join("\n"))
 }

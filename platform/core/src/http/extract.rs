@@ -3,7 +3,7 @@
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts as HttpParts;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -27,6 +27,12 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
                 "core.media_type",
                 "The body has to be JSON: send `Content-Type: application/json`.",
             ));
+        }
+        // What declares itself too large is refused before a byte of it is read.
+        let declared =
+            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if declared.is_some_and(|length: usize| length > context.http().max_body_bytes.get()) {
+            return Err(too_large());
         }
         let bytes = Bytes::from_request(request, context).await.map_err(|error| unread(&error))?;
         json(&bytes).map(Self)
@@ -67,14 +73,18 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
         .collect()
 }
 
+fn too_large() -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "core.body_too_large",
+        "The body is larger than this path takes.",
+    )
+}
+
 /// What a body that could not be read means.
 pub(super) fn unread(error: &BytesRejection) -> ApiError {
     match error {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "core.body_too_large",
-            "The body is larger than this path takes.",
-        ),
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
         other => ApiError::bad_request(
             "core.unreadable_body",
             "The body ended early or could not be read; send it again.",

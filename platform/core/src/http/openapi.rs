@@ -1,6 +1,9 @@
 //! The OpenAPI 3.1 document: every route with its permission, from the same declarations that serve it.
 
 use axum::Router;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::response::Response;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -44,7 +47,35 @@ pub(super) fn split(services: Vec<Service>) -> (Router<Context>, utoipa::openapi
         .into_iter()
         .map(|(path, item)| (path.replace("{*", "{"), item))
         .collect();
+    for item in document.paths.paths.values_mut() {
+        for operation in operations(item) {
+            operation.responses.responses.values_mut().for_each(name_problem);
+        }
+    }
     (router, document)
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.head, &mut item.patch]
+        .into_iter()
+        .flatten()
+}
+
+/// The macro calls every body JSON; a problem has a media type of its own (RFC 9457 §3).
+fn name_problem(response: &mut RefOr<Response>) {
+    let RefOr::T(response) = response else { return };
+    response.content = std::mem::take(&mut response.content)
+        .into_iter()
+        .map(|(kind, content)| {
+            let schema = match &content {
+                RefOr::T(content) => content.schema.as_ref(),
+                RefOr::Ref(_) => None,
+            };
+            let is_problem =
+                matches!(schema, Some(RefOr::Ref(name)) if name.ref_location.ends_with("/Problem"));
+            (if is_problem { "application/problem+json".to_owned() } else { kind }, content)
+        })
+        .collect();
 }
 
 /// The document alone, for the snapshot and the gates.
