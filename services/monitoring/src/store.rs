@@ -37,7 +37,7 @@ nsl_core::queries! {
     /// Newest first, from below the id `before`. Both bounds are of the id alone: the primary key serves them and
     /// partitions are pruned. `least` and `greatest` pass over what is NULL. `coalesce` would do the same and make a
     /// filter of it that reads all newer rows: under row-level security the planner trusts no clause that holds one.
-    
+
     pub fn audit_logs(
         tenant: TenantId, before: Uuid, from: Option<Timestamp>, to: Option<Timestamp>, service: Option<&str>,
         action: Option<&str>, result: Option<&str>, resource_id: Option<&str>, limit: i64,
@@ -55,7 +55,7 @@ nsl_core::queries! {
          ORDER BY a.id DESC LIMIT $9";
 
     /// Newest first, from below the id `before`; the bounds are as in `audit_logs`.
-    
+
     pub fn security_events(
         tenant: TenantId, before: Uuid, from: Option<Timestamp>, to: Option<Timestamp>, severity: Option<&str>,
         status: Option<&str>, limit: i64,
@@ -71,7 +71,7 @@ nsl_core::queries! {
          ORDER BY e.id DESC LIMIT $7";
 
     /// Without RETURNING: neo_enclave may not read the table.
-    
+
     pub fn add_security_event(
         id: Uuid, tenant: TenantId, event_type: &str, severity: &str, source: &str, description: &str,
         ip_address: Option<&str>, user: Option<UserId>, session_id: Option<&str>, event_data: &Value,
