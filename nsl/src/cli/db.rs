@@ -6,11 +6,14 @@ use std::process::Command as Process;
 
 use anyhow::{Context as _, bail};
 use clap::{Subcommand, ValueEnum};
+use nsl_core::clock::Clock;
 use nsl_core::config::{
-    Address, ConnectionString, ConnectionStringsConfig, DatabaseConfig, Host, Secret, SslMode,
+    Address, ConnectionString, ConnectionStringsConfig, DatabaseConfig, Host, Secret, SslMode, fresh,
 };
+use nsl_core::context::Base;
 use nsl_core::db::migrate::{self, MIGRATIONS, ROLES_SQL};
 use nsl_core::db::{Endpoint, Login};
+use nsl_core::jobs::Jobs;
 
 use super::{Globals, output};
 use crate::local::{DATABASE, Local, LocalServer, OWNER, SUPERUSER};
@@ -38,6 +41,11 @@ enum Command {
         /// Only print the SQL.
         #[arg(long)]
         print: bool,
+    },
+    /// Make the first administrator, where `nsl serve` has nobody who can log in; prints the password once.
+    Administrator {
+        #[arg(long, value_name = "NAME", default_value = "admin")]
+        username: String,
     },
     /// Print a connection URL. It holds the role's password.
     Url {
@@ -95,6 +103,7 @@ pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         Command::InitSql => output::bytes(migrate::init_sql(MIGRATIONS).as_bytes()),
         Command::Roles { print: true, .. } => output::bytes(ROLES_SQL.as_bytes()),
         Command::Roles { superuser_url, print: false } => roles(&local, superuser_url).await,
+        Command::Administrator { username } => administrator(&username, globals).await,
         Command::Url { role } => output::line(url(&local, role)?.expose()),
         Command::Psql { role, args } => psql(&local, role, &args),
     }
@@ -155,6 +164,23 @@ async fn roles(local: &Local, superuser_url: Option<String>) -> anyhow::Result<(
         }
     }
     output::line("The roles are there.")
+}
+
+async fn administrator(username: &str, globals: &Globals) -> anyhow::Result<()> {
+    let config = settings::load(None, Vec::new())?;
+    let pools = db::remote_pools(&config)?;
+    db::wait_until_ready(&pools).await?;
+    let password = fresh()?;
+    let base = Base { db: pools, clock: Clock::system(), jobs: Jobs::new() };
+    if !nsl_auth::bootstrap(&base, username, &password).await? {
+        bail!("somebody can log in already; an administrator of the tenant makes further ones");
+    }
+    if globals.json {
+        output::json(&serde_json::json!({ "username": username, "password": password.expose() }))
+    } else {
+        output::line(&format!("Administrator {username} was made. The password is shown this once:"))?;
+        output::line(password.expose())
+    }
 }
 
 fn local_server(local: &Local) -> anyhow::Result<LocalServer> {

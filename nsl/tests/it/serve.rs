@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::PATIENCE;
 use crate::installation::is_healthy;
 use crate::program::Sandbox;
-use crate::served::{Remote, address, connection_string, http};
+use crate::served::{Remote, address, connection_string, http, token};
 
 /// Starts the server of a cluster again, on its socket.
 fn start_again(cluster: &Cluster) {
@@ -132,6 +132,14 @@ async fn roles_that_are_missing_are_named_with_their_command() {
         .map(|check| check.name.as_str())
         .collect();
     assert_eq!((health.status, unwell.as_slice()), (Status::Degraded, &["auth"][..]), "{health:#?}");
+
+    // That is mended with one command, once.
+    let made = sandbox.run(&["db", "administrator", "--json"]).success().json();
+    let password = made["password"].as_str().unwrap();
+    assert!(!token(&address(&running), "admin", password).await.is_empty());
+    let stderr = sandbox.run(&["db", "administrator", "--username", "second"]).failure();
+    assert!(stderr.contains("somebody can log in already"), "{stderr}");
+    assert_eq!(Client::new(&address(&running)).unwrap().health().await.unwrap().status, Status::Healthy);
 }
 
 #[tokio::test]

@@ -34,6 +34,6 @@ impl State {
         if has_users {
             return Ok(Finding::healthy(data));
         }
-        Ok(Finding::degraded("there is no user yet, so nobody can log in", data))
+        Ok(Finding::degraded("there is no user yet: `nsl db administrator` makes the first", data))
     }
 }
