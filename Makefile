@@ -81,7 +81,7 @@ test-chains: ## the chains (N3, EVM): all tests of nsl-chain, also those against
 	@scripts/ensure-tools.sh nextest || echo "cargo-nextest could not be installed: running cargo test"
 	@wallets=$$(scripts/fetch-wallets.sh); export NSL_FOREIGN_WALLETS=$$wallets; \
 	if command -v cargo-nextest >/dev/null; \
-	then set -x; cargo nextest run --locked -p nsl-chain --run-ignored all; \
+	then set -x; cargo nextest run --locked --workspace -E 'package(nsl-chain)' --run-ignored all; \
 	else set -x; cargo test --locked -p nsl-chain -- --include-ignored; \
 	fi
 
