@@ -18,6 +18,9 @@ use crate::local::{DATABASE, Local, LocalServer, OWNER, SUPERUSER};
 /// Passwords in use are at least this long.
 const SHORTEST_PASSWORD: usize = 16;
 
+/// The lock of whoever prepares a database; an arbitrary number that every version agrees on.
+const PREPARATION: i64 = 0x6e73_6c70_7265_7061;
+
 /// The local server over its socket.
 pub(crate) fn local_endpoint(server: &LocalServer, database: &str) -> Endpoint {
     Endpoint {
@@ -42,6 +45,7 @@ pub(crate) async fn client(endpoint: &Endpoint, user: &str, password: &Secret) -
 pub(crate) async fn prepare_local(local: &Local, server: &LocalServer) -> anyhow::Result<()> {
     let superuser = local.secret(SUPERUSER)?;
     let postgres = client(&local_endpoint(server, "postgres"), SUPERUSER, &superuser).await?;
+    alone(&postgres).await?;
     let known = postgres
         .query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)", &[&DATABASE])
         .await?;
@@ -52,6 +56,7 @@ pub(crate) async fn prepare_local(local: &Local, server: &LocalServer) -> anyhow
             .await?;
     }
     let admin = client(&local_endpoint(server, DATABASE), SUPERUSER, &superuser).await?;
+    alone(&admin).await?;
     make_roles(&admin).await?;
     for role in [OWNER, "neo_api", "neo_enclave", "neo_jobs"] {
         set_password(&admin, role, &local.secret(role)?).await?;
@@ -61,6 +66,12 @@ pub(crate) async fn prepare_local(local: &Local, server: &LocalServer) -> anyhow
     if !applied.is_empty() {
         tracing::info!(migrations = applied.len(), "migrated the database");
     }
+    Ok(())
+}
+
+/// Waits for the session of a start that was killed: the server goes on with its last statement all the same.
+async fn alone(superuser: &Client) -> Result<(), DbError> {
+    superuser.execute("SELECT pg_catalog.pg_advisory_lock($1)", &[&PREPARATION]).await?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! `nsl serve` on a server that is someone else's: waits, survives, and refuses what is not ready, with the next step.
 
+use std::path::Path;
+
 use nsl_client::{Client, PutOptions, Status};
 use nsl_core::config::fresh;
 use nsl_postgres::{Binaries, Mode, Server, Settings};
@@ -14,7 +16,8 @@ use crate::served::{Remote, address, connection_string, http, token};
 /// Starts the server of a cluster again, on its socket.
 fn start_again(cluster: &Cluster) {
     let dir = cluster.server().data_dir();
-    let binaries = Binaries::find(None, dir.major()).unwrap();
+    let setting = std::env::var_os("NSL_PG_BIN");
+    let binaries = Binaries::find(setting.as_deref().map(Path::new), dir.major()).unwrap();
     let settings =
         Settings { port: cluster.server().port(), tcp: false, durable: false, ..Settings::default() };
     Server::start(&binaries, dir, settings, password("postgres").expose()).unwrap();

@@ -121,7 +121,7 @@ fn the_server_outlives_a_killed_starter() {
 fn starter() {
     let Some(dir) = std::env::var_os("NSL_TEST_DATA_DIR") else { return };
     let data_dir = DataDir::resolve(Some(Path::new(&dir)), Path::new(".nsl")).unwrap();
-    let binaries = Binaries::find(None, None).unwrap();
+    let binaries = binaries();
     Server::start(&binaries, &data_dir, quick(), PASSWORD).unwrap();
     signal(std::process::id(), Signal::KILL);
 }

@@ -29,12 +29,18 @@ struct Place {
     binaries: Binaries,
 }
 
+/// Those of the major that the run is about (`make test-postgres`), or of this machine.
+fn binaries() -> Binaries {
+    let setting = std::env::var_os("NSL_PG_BIN");
+    Binaries::find(setting.as_deref().map(Path::new), None).unwrap()
+}
+
 impl Place {
     fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("nsl-pg-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let data_dir = DataDir::resolve(Some(&dir.path().join("data")), Path::new(".nsl")).unwrap();
-        Self { dir, data_dir, binaries: Binaries::find(None, None).unwrap() }
+        Self { dir, data_dir, binaries: binaries() }
     }
 
     fn start(&self, settings: Settings) -> Result<Server, Error> {
