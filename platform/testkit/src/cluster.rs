@@ -107,6 +107,16 @@ impl Cluster {
         Ok(session)
     }
 
+    /// Whether the server's installation has psql and pg_dump; that of PostgreSQL 16 in `make test-postgres` has
+    /// neither, and those of another major do not fit a dump. A test that needs them says that it did not run.
+    pub fn has_client_tools(&self) -> bool {
+        let there = ["psql", "pg_dump"].iter().all(|name| self.0.binaries.tool(name).is_some());
+        if !there {
+            eprintln!("not run: no psql and pg_dump beside this PostgreSQL");
+        }
+        there
+    }
+
     /// A program of the server's installation (`psql`, `pg_dump`), aimed at a database as a role that can log in.
     pub fn program(&self, name: &str, database: &str, role: &str) -> anyhow::Result<Command> {
         let path = self

@@ -26,6 +26,9 @@ async fn next_xid(test: &TestDb) -> i64 {
 #[tokio::test]
 async fn after_a_restore_elsewhere_every_event_keeps_or_gets_its_place() {
     let old = TestDb::on(&Cluster::own(Durability::Volatile).await.unwrap()).await.unwrap();
+    if !old.cluster().has_client_tools() {
+        return;
+    }
     let tenant = old.tenant("acme").await.unwrap();
     let owner = old.client("neo_user").await.unwrap();
     // The old cluster's ids are far beyond those of a fresh one, so its cursor is too.
