@@ -146,10 +146,10 @@ fn has_client_tools() -> bool {
 
 #[tokio::test]
 async fn every_role_has_a_url_that_psql_takes() {
+    const COUNT: &str = "SELECT COUNT(*) FROM sgx.sealed_data_items;";
     if !has_client_tools() {
         return;
     }
-    const COUNT: &str = "SELECT COUNT(*) FROM sgx.sealed_data_items;";
     let installation = Installation::new().await;
     installation.run(&["sgx", "put", "demo", "greeting", "--value", "hello"]).success();
     let psql = |url: &str, sql: &str| {
