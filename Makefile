@@ -77,18 +77,27 @@ test-kill: ## kill the running service at random moments and look for lost or in
 	NSL_KILL_ROUNDS=$(ROUNDS) cargo nextest run --locked -p nsl --test it kill
 
 .PHONY: test-chains
-test-chains: ## the chains (N3, EVM): all tests of nsl-chain, also those against wallets from npm and PyPI
+test-chains: ## the chains (N3, EVM): nsl-chain and wallet sign-in against wallets from npm and PyPI, tokens against PyJWT
 	@scripts/ensure-tools.sh nextest || echo "cargo-nextest could not be installed: running cargo test"
 	@wallets=$$(scripts/fetch-wallets.sh); export NSL_FOREIGN_WALLETS=$$wallets; \
 	if command -v cargo-nextest >/dev/null; \
-	then set -x; cargo nextest run --locked --workspace -E 'package(nsl-chain)' --run-ignored all; \
+	then set -x; cargo nextest run --locked --workspace --run-ignored all \
+	  -E 'package(nsl-chain) or (package(nsl-auth) or package(nsl)) and test(foreign_)'; \
 	else set -x; cargo test --locked -p nsl-chain -- --include-ignored; \
+	  cargo test --locked -p nsl-auth -p nsl --test it foreign_ -- --include-ignored; \
 	fi
 
 ##@ Measure
 
-.PHONY: bench-sgx
 BENCH := $(or $(CARGO_TARGET_DIR),target)/release/nsl-bench
+
+.PHONY: bench-auth
+bench-auth: ## what a credential adds to a request; logins by password beside raw Argon2id (ARGS="--seconds 10 --json")
+	@scripts/ensure-postgres.sh
+	cargo build --release --locked -p nsl -p nsl-bench
+	$(BENCH) auth $(ARGS)
+
+.PHONY: bench-sgx
 bench-sgx: ## sealed puts and gets over HTTP beside pgbench on the same server (ARGS="--seconds 10 --json")
 	@scripts/ensure-postgres.sh
 	cargo build --release --locked -p nsl -p nsl-bench

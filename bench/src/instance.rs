@@ -53,6 +53,7 @@ pub(crate) struct Program {
     nsl: PathBuf,
     ports: (u16, u16),
     pg_bin: Option<PathBuf>,
+    settings: &'static [(&'static str, &'static str)],
     dir: TempDir,
 }
 
@@ -128,7 +129,14 @@ impl Program {
             .tempdir_in(&parent)
             .with_context(|| format!("no directory can be made in {}: give --dir DIR", parent.display()))?;
         refuse_memory(dir.path())?;
-        Ok(Self { nsl, ports: (setup.port, setup.pg_port), pg_bin: setup.pg_bin.clone(), dir })
+        Ok(Self { nsl, ports: (setup.port, setup.pg_port), pg_bin: setup.pg_bin.clone(), settings: &[], dir })
+    }
+
+    /// With settings other than the defaults, as variables of its environment.
+    #[must_use]
+    pub(crate) fn with(mut self, settings: &'static [(&'static str, &'static str)]) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// Starts the product, works with it once it is Healthy, and stops it, whatever the work came to.
@@ -168,6 +176,7 @@ impl Program {
             // Neither the caller's settings nor an appsettings.json of his: the defaults are measured.
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(self.settings.iter().copied())
             .envs(self.pg_bin.iter().map(|dir| ("Database__BinDir", dir)))
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
@@ -293,6 +302,18 @@ impl Instance {
             fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         text.truncate(text.trim_end().len());
         Ok(Zeroizing::new(text))
+    }
+
+    /// What the process has used of the processors so far, its threads together and without PostgreSQL.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero()))
+            .context("the process has no /proc entry: processor time is measured on Linux only")?;
+        // proc_pid_stat(5): the name in parentheses may hold spaces; utime and stime are the 14th and 15th field.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+        let ticks: Vec<u64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+        ensure!(ticks.len() == 2, "/proc tells no processor time");
+        let per_second = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_millis(ticks.iter().sum::<u64>() * 1000 / per_second))
     }
 
     /// Resident memory of the process, without PostgreSQL, in KiB: RSS as `ps` tells it.

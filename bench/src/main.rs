@@ -1,6 +1,8 @@
 //! Load on the product beside its peers, in one run on one machine: the figures that README and CHANGELOG may quote.
-//! Here: the command line. Not here: what a run does (`sgx`, `start`).
+//! Here: the command line. Not here: what a run does (`auth`, `sgx`, `start`).
 
+/// `nsl-bench auth`: the cost of a credential, logins beside raw Argon2id.
+mod auth;
 /// The databases of the run: what the product recorded, and pgbench's own tables.
 mod db;
 /// HTTP/1.1 on one connection, as little as the load needs.
@@ -34,6 +36,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// What a credential adds to a request, and logins by password beside raw Argon2id.
+    Auth(auth::Args),
     /// Sealed puts and gets over HTTP beside pgbench on the same PostgreSQL.
     Sgx(sgx::Args),
     /// Start on an existing directory to healthy, and resident memory when idle.
@@ -43,6 +47,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Auth(args) => auth::run(args).await,
         Command::Sgx(args) => sgx::run(args).await,
         Command::Start(args) => start::run(args).await,
     };

@@ -55,10 +55,15 @@ pub(crate) fn table(ground: &Ground, rows: &[Row], base: &str) -> String {
             format!("{:.1}", row.median.p99_ms),
         ]);
     }
+    ground.lines() + "\n\n" + &aligned(&lines)
+}
+
+/// The first column to the left, the others to the right.
+fn aligned<const COLUMNS: usize>(lines: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let mut text = ground.lines() + "\n\n";
-    for line in &lines {
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = String::new();
+    for line in lines {
         let mut cells = String::new();
         for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
             // A write into a String does not fail.
@@ -69,6 +74,21 @@ pub(crate) fn table(ground: &Ground, rows: &[Row], base: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The rows aligned, compared with nothing.
+pub(crate) fn plain(rows: &[Row]) -> String {
+    let mut lines = vec![["", "ops/s", "min – max", "p50 ms", "p99 ms"].map(str::to_owned)];
+    lines.extend(rows.iter().map(|row| {
+        [
+            row.name.to_owned(),
+            format!("{:.0}", row.median.ops_per_second),
+            format!("{:.0} – {:.0}", row.min_ops_per_second, row.max_ops_per_second),
+            format!("{:.2}", row.median.p50_ms),
+            format!("{:.2}", row.median.p99_ms),
+        ]
+    }));
+    aligned(&lines)
 }
 
 /// The rows as JSON, each with its ratio to the row named `base`.

@@ -1035,6 +1035,372 @@ INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (20261
 COMMIT;
 \endif
 
+-- 202611250000_core_tenants
+SELECT NOT EXISTS (SELECT FROM core.migrations WHERE version = 202611250000) AS pending \gset
+\if :pending
+BEGIN;
+-- Tenants are made and suspended through the API. The table is of no tenant, so the right to write it is what the
+-- serving process checks; a name and an id never change.
+
+CREATE OR REPLACE FUNCTION core.apply_core_grants() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    PERFORM core.grant_if('{neo_api,neo_enclave,neo_jobs,neo_readonly,neo_auditor}', 'USAGE', 'SCHEMA core');
+    PERFORM core.grant_if('{neo_api,neo_enclave,neo_jobs,neo_readonly}', 'SELECT', 'core.tenants');
+    PERFORM core.grant_if('{neo_api}', 'INSERT, UPDATE (display_name, status, updated_at)', 'core.tenants');
+    PERFORM core.grant_if('{neo_api,neo_enclave,neo_jobs,neo_readonly}', 'SELECT', 'core.migrations');
+    PERFORM core.grant_if('{neo_api,neo_enclave,neo_jobs}', 'SELECT, INSERT, UPDATE, DELETE', 'core.leases');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'core.leases');
+    PERFORM core.grant_if(
+        '{neo_api,neo_enclave,neo_jobs}', 'SELECT, INSERT, UPDATE, DELETE', 'core.idempotency_keys');
+    -- An answer may hold what its reader alone was allowed to see.
+    PERFORM core.grant_if(
+        '{neo_readonly}',
+        'SELECT (tenant_id, principal, key, route, status, secret, resource_id, created_at, expires_at)',
+        'core.idempotency_keys');
+    PERFORM core.isolate('core.idempotency_keys', '{neo_api,neo_enclave,neo_jobs}', readers => '{neo_readonly}');
+
+    PERFORM core.grant_if(
+        '{neo_api,neo_enclave,neo_jobs,neo_readonly,neo_auditor}', 'EXECUTE', 'FUNCTION core.uuid_at(timestamptz)');
+    PERFORM core.grant_if('{neo_api,neo_enclave,neo_jobs}', 'EXECUTE', 'FUNCTION core.uuid_v7()');
+    PERFORM core.grant_if('{neo_jobs}', 'EXECUTE', 'FUNCTION core.ensure_partitions(regclass, integer)');
+END
+$function$;
+
+-- Every process asks twice a second who is suspended.
+CREATE INDEX tenants_suspended_idx ON core.tenants (id) WHERE status = 'suspended';
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250000, 'core_tenants', 'd35b8b34a2db7247e9a07728c489062bc3e999a2355ba39bcb3d0ce2a423819e', NULL);
+COMMIT;
+\endif
+
+-- 202611250001_auth_sessions
+SELECT NOT EXISTS (SELECT FROM core.migrations WHERE version = 202611250001) AS pending \gset
+\if :pending
+BEGIN;
+-- Sessions that end before their time, families of refresh tokens, and whose a user is.
+
+-- A revocation is told to every process: each reads this table whole, twice a second. It holds what some access token
+-- may still name, so it stays as small as the revocations of a quarter of an hour.
+CREATE TABLE auth.revocations (
+    tenant_id  uuid        NOT NULL,
+    subject_id uuid        NOT NULL,
+    kind       text        NOT NULL,
+    revoked_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT revocations_pkey PRIMARY KEY (tenant_id, subject_id),
+    CONSTRAINT revocations_kind_check CHECK (kind IN ('session', 'api_key'))
+);
+COMMENT ON TABLE auth.revocations IS 'What was ended while a credential of it may still be about: every process refuses it until expires_at.';
+COMMENT ON COLUMN auth.revocations.expires_at IS 'When the last access token of it has expired; then the row is of no use.';
+CREATE INDEX revocations_expires_at_idx ON auth.revocations (expires_at);
+
+-- At most one successor of a refresh token, whatever the code does. It serves what the plain index served.
+CREATE UNIQUE INDEX refresh_tokens_family_key ON auth.refresh_tokens (tenant_id, session_id, generation);
+DROP INDEX auth.refresh_tokens_tenant_id_session_id_idx;
+
+-- One login can be a member of several tenants. Its name, address and status are the business of the tenant that made
+-- it: else an administrator of one tenant could take over an account that administers another.
+ALTER TABLE auth.users ADD COLUMN home_tenant_id uuid;
+COMMENT ON COLUMN auth.users.home_tenant_id IS
+    'The tenant whose administrators manage the account; NULL when it left that tenant: then nobody but its owner does.';
+UPDATE auth.users AS u SET home_tenant_id = (
+    SELECT m.tenant_id FROM auth.memberships AS m WHERE m.user_id = u.id ORDER BY m.created_at, m.tenant_id LIMIT 1);
+
+CREATE FUNCTION auth.apply_session_grants() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT', 'auth.revocations');
+    PERFORM core.grant_if('{neo_jobs}', 'SELECT, DELETE', 'auth.revocations');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.revocations');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT (home_tenant_id)', 'auth.users');
+    -- A process that serves all tenants refuses what any of them revoked.
+    PERFORM core.isolate('auth.revocations', '{neo_api,neo_jobs}', readers => '{neo_api,neo_jobs,neo_readonly}');
+END
+$function$;
+COMMENT ON FUNCTION auth.apply_session_grants IS 'The rights on revocations, and on what sessions added to users.';
+
+CREATE OR REPLACE FUNCTION auth.apply_grants() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    part text;
+BEGIN
+    PERFORM core.grant_if('{neo_api,neo_enclave,neo_jobs,neo_readonly}', 'USAGE', 'SCHEMA auth');
+
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE, DELETE', 'auth.users');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, DELETE', 'auth.memberships');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE, DELETE', 'auth.roles');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, DELETE', 'auth.role_permissions');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE, DELETE', 'auth.user_roles');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE', 'auth.authentication_sessions');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE', 'auth.refresh_tokens');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT', 'auth.login_attempts');
+
+    -- Purging what expired.
+    PERFORM core.grant_if('{neo_jobs}', 'SELECT, DELETE', 'auth.authentication_sessions');
+    PERFORM core.grant_if('{neo_jobs}', 'SELECT, DELETE', 'auth.refresh_tokens');
+    PERFORM core.grant_if('{neo_jobs}', 'SELECT, DELETE', 'auth.login_attempts');
+
+    -- The private half, wrapped as it is, is the enclave's alone.
+    PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE, DELETE', 'auth.signing_keys');
+    PERFORM core.grant_if(
+        '{neo_api,neo_jobs,neo_readonly}',
+        'SELECT (kid, algorithm, public_key, root_key_id, created_at, not_before, retired_at)',
+        'auth.signing_keys');
+
+    -- No hashes and no tokens for neo_readonly.
+    PERFORM core.grant_if(
+        '{neo_readonly}',
+        'SELECT (id, username, email, full_name, status, created_at, updated_at, last_login_at, failed_attempts, locked_until)',
+        'auth.users');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.memberships');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.roles');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.role_permissions');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.user_roles');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.authentication_sessions');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.login_attempts');
+
+    -- A login knows a user and a refresh knows a token's hash; the tenant is what they look up, together with
+    -- its roles, built-in ones of no tenant among them. So neo_api reads these tables whole. Whatever it writes
+    -- has to be of the tenants that the transaction names.
+    PERFORM core.isolate('auth.memberships', '{neo_api}', readers => '{neo_api,neo_readonly}');
+    PERFORM core.isolate('auth.roles', '{neo_api}', readers => '{neo_api,neo_readonly}');
+    PERFORM core.isolate('auth.role_permissions', '{neo_api}', readers => '{neo_api,neo_readonly}');
+    PERFORM core.isolate('auth.user_roles', '{neo_api}', readers => '{neo_api,neo_readonly}');
+    PERFORM core.isolate(
+        'auth.authentication_sessions', '{neo_api,neo_jobs}', readers => '{neo_api,neo_jobs,neo_readonly}');
+    PERFORM core.isolate('auth.refresh_tokens', '{neo_api,neo_jobs}', readers => '{neo_api,neo_jobs}');
+
+    -- What later migrations added states its own rights.
+    FOREACH part IN ARRAY ARRAY['apply_session_grants', 'apply_factor_grants', 'apply_wallet_grants'] LOOP
+        IF to_regprocedure(format('auth.%I()', part)) IS NOT NULL THEN
+            EXECUTE format('SELECT auth.%I()', part);
+        END IF;
+    END LOOP;
+END
+$function$;
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250001, 'auth_sessions', '3f810cdbf30f404446a1091f347d96a82e5c122e3c70a3a0cfd19fceada24ce5', NULL);
+COMMIT;
+\endif
+
+-- 202611250002_auth_factors
+SELECT NOT EXISTS (SELECT FROM core.migrations WHERE version = 202611250002) AS pending \gset
+\if :pending
+BEGIN;
+-- Second factors, API keys, mail with its one-time tokens, and the count of wrong passwords by place.
+
+ALTER TABLE auth.users
+    ADD COLUMN email_verified_at   timestamptz,
+    ADD COLUMN password_changed_at timestamptz;
+COMMENT ON COLUMN auth.users.password_hash IS
+    'Argon2id in PHC form, or a legacy form until the next login: $pbkdf2-sha256$i=100000$salt$hash, base64 of salt and hash, or bcrypt. NULL for a user without a password, such as a wallet.';
+COMMENT ON COLUMN auth.users.email_verified_at IS 'When the owner of the account showed that mail to this address reaches them.';
+
+-- Each login does the work of every form that is still there, so that its time does not tell who has an old one.
+CREATE INDEX users_legacy_password_hash_idx ON auth.users (id) WHERE password_hash NOT LIKE '$argon2id$%';
+
+-- An API key is given at most what its maker has, so everyone may make some.
+INSERT INTO auth.role_permissions (role_id, permission)
+SELECT r.id, 'auth:api-keys'
+FROM auth.roles AS r
+WHERE r.builtin AND r.name IN ('User', 'Developer', 'Auditor', 'Operator');
+
+CREATE TABLE auth.totp_factors (
+    user_id        uuid        NOT NULL,
+    wrapped_secret bytea       NOT NULL,
+    root_key_id    bytea       NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    confirmed_at   timestamptz,
+    last_step      bigint,
+    CONSTRAINT totp_factors_pkey PRIMARY KEY (user_id),
+    CONSTRAINT totp_factors_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users (id) ON DELETE CASCADE,
+    -- A confirmed factor was confirmed by a code, and that code is spent.
+    CONSTRAINT totp_factors_last_step_check CHECK (confirmed_at IS NULL OR last_step IS NOT NULL)
+);
+COMMENT ON TABLE auth.totp_factors IS 'The second factor of a user: a TOTP secret (RFC 6238), wrapped by the enclave.';
+COMMENT ON COLUMN auth.totp_factors.last_step IS 'The time step of the last code used: one at or before it is refused.';
+
+CREATE TABLE auth.backup_codes (
+    user_id    uuid        NOT NULL,
+    code_hash  bytea       NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    used_at    timestamptz,
+    CONSTRAINT backup_codes_pkey PRIMARY KEY (user_id, code_hash),
+    CONSTRAINT backup_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users (id) ON DELETE CASCADE,
+    CONSTRAINT backup_codes_code_hash_check CHECK (octet_length(code_hash) = 32)
+);
+COMMENT ON TABLE auth.backup_codes IS
+    'Codes that stand in for a lost second factor, once each: HMAC-SHA256 under a key that is not in the database, since 50 bits could be found from a plain hash.';
+
+CREATE TABLE auth.api_keys (
+    tenant_id    uuid        NOT NULL,
+    id           uuid        NOT NULL,
+    user_id      uuid        NOT NULL,
+    name         text        NOT NULL,
+    format       text        NOT NULL DEFAULT 'nslk',
+    prefix       text        NOT NULL,
+    key_hash     bytea       NOT NULL,
+    permissions  text[]      NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at   timestamptz,
+    revoked_at   timestamptz,
+    last_used_at timestamptz,
+    CONSTRAINT api_keys_pkey PRIMARY KEY (tenant_id, id),
+    -- Does not lead with the tenant: the key is all that a request brings.
+    CONSTRAINT api_keys_key_hash_key UNIQUE (key_hash),
+    CONSTRAINT api_keys_tenant_id_user_id_fkey
+        FOREIGN KEY (tenant_id, user_id) REFERENCES auth.memberships (tenant_id, user_id) ON DELETE CASCADE,
+    CONSTRAINT api_keys_name_check
+        CHECK (char_length(name) BETWEEN 1 AND 100 AND name !~ '[\u0001-\u001F\u007F-\u009F]'),
+    CONSTRAINT api_keys_format_check CHECK (format IN ('nslk', 'legacy-sha256')),
+    CONSTRAINT api_keys_prefix_check CHECK (char_length(prefix) <= 12),
+    CONSTRAINT api_keys_key_hash_check CHECK (octet_length(key_hash) = 32),
+    CONSTRAINT api_keys_permissions_check CHECK (cardinality(permissions) BETWEEN 1 AND 64)
+);
+COMMENT ON TABLE auth.api_keys IS 'Keys by which programs act for a member: SHA-256 of each, which is enough for 256 random bits.';
+COMMENT ON COLUMN auth.api_keys.format IS 'legacy-sha256: the hash of a key of the legacy system, which is good until it is rotated.';
+CREATE INDEX api_keys_tenant_id_user_id_idx ON auth.api_keys (tenant_id, user_id);
+
+CREATE TABLE auth.login_origins (
+    user_id         uuid        NOT NULL,
+    address_block   text        NOT NULL,
+    failures        integer     NOT NULL DEFAULT 0,
+    last_failed_at  timestamptz,
+    locked_until    timestamptz,
+    last_success_at timestamptz,
+    CONSTRAINT login_origins_pkey PRIMARY KEY (user_id, address_block),
+    CONSTRAINT login_origins_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users (id) ON DELETE CASCADE,
+    CONSTRAINT login_origins_failures_check CHECK (failures >= 0)
+);
+COMMENT ON TABLE auth.login_origins IS
+    'Wrong passwords of an account by the block of addresses that they came from (/24, /64), so that guessing locks out the guesser and not the owner. The block * counts those from blocks where the owner never was.';
+
+CREATE TABLE auth.one_time_tokens (
+    token_hash bytea       NOT NULL,
+    user_id    uuid        NOT NULL,
+    purpose    text        NOT NULL,
+    email      text        NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT one_time_tokens_pkey PRIMARY KEY (token_hash),
+    CONSTRAINT one_time_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users (id) ON DELETE CASCADE,
+    CONSTRAINT one_time_tokens_token_hash_check CHECK (octet_length(token_hash) = 32),
+    CONSTRAINT one_time_tokens_purpose_check CHECK (purpose IN ('password-reset', 'email-verification'))
+);
+COMMENT ON TABLE auth.one_time_tokens IS 'SHA-256 of the tokens in our mail. The row goes with its use.';
+COMMENT ON COLUMN auth.one_time_tokens.email IS 'Where it was sent: it shows nothing of an address that the user has changed to since.';
+CREATE INDEX one_time_tokens_user_id_idx ON auth.one_time_tokens (user_id);
+CREATE INDEX one_time_tokens_expires_at_idx ON auth.one_time_tokens (expires_at);
+
+CREATE TABLE auth.outbox (
+    id          uuid        NOT NULL,
+    wrapped     bytea       NOT NULL,
+    root_key_id bytea       NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,
+    next_try_at timestamptz NOT NULL,
+    tries       integer     NOT NULL DEFAULT 0,
+    CONSTRAINT outbox_pkey PRIMARY KEY (id),
+    CONSTRAINT outbox_tries_check CHECK (tries >= 0)
+);
+COMMENT ON TABLE auth.outbox IS
+    'Mail to be sent, wrapped by the enclave, since it holds a token. The row goes when the server took the mail, or when the token has expired.';
+CREATE INDEX outbox_next_try_at_idx ON auth.outbox (next_try_at);
+
+CREATE FUNCTION auth.apply_factor_grants() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE, DELETE', 'auth.totp_factors');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE, DELETE', 'auth.backup_codes');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE', 'auth.api_keys');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE, DELETE', 'auth.login_origins');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, DELETE', 'auth.one_time_tokens');
+    -- It writes mail and cannot read what others wrote.
+    PERFORM core.grant_if('{neo_api}', 'INSERT', 'auth.outbox');
+    PERFORM core.grant_if('{neo_api}', 'SELECT (id, created_at, tries)', 'auth.outbox');
+
+    -- Sending, and purging what expired.
+    PERFORM core.grant_if('{neo_jobs}', 'SELECT, UPDATE, DELETE', 'auth.outbox');
+    PERFORM core.grant_if('{neo_jobs}', 'SELECT, DELETE', 'auth.one_time_tokens');
+    PERFORM core.grant_if('{neo_jobs}', 'SELECT, DELETE', 'auth.login_origins');
+
+    -- No hashes and no secrets for neo_readonly.
+    PERFORM core.grant_if(
+        '{neo_readonly}', 'SELECT (email_verified_at, password_changed_at)', 'auth.users');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT (user_id, created_at, confirmed_at)', 'auth.totp_factors');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT (user_id, created_at, used_at)', 'auth.backup_codes');
+    PERFORM core.grant_if(
+        '{neo_readonly}',
+        'SELECT (tenant_id, id, user_id, name, format, permissions, created_at, expires_at, revoked_at, last_used_at)',
+        'auth.api_keys');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.login_origins');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT (user_id, purpose, created_at, expires_at)', 'auth.one_time_tokens');
+    PERFORM core.grant_if(
+        '{neo_readonly}', 'SELECT (id, created_at, expires_at, next_try_at, tries)', 'auth.outbox');
+
+    -- A request brings a key's hash; the tenant is what it looks up.
+    PERFORM core.isolate('auth.api_keys', '{neo_api}', readers => '{neo_api,neo_readonly}');
+END
+$function$;
+COMMENT ON FUNCTION auth.apply_factor_grants IS 'The rights on second factors, API keys, mail and counts of wrong passwords.';
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250002, 'auth_factors', 'f5a7343a22b23f26b133f039e508d1b1c1313bba3bcbbf6e1bce21d73f07ff1e', NULL);
+COMMIT;
+\endif
+
+-- 202611250003_auth_wallets
+SELECT NOT EXISTS (SELECT FROM core.migrations WHERE version = 202611250003) AS pending \gset
+\if :pending
+BEGIN;
+-- Wallets that log in, and the challenges that they have answered.
+--
+-- A challenge is not stored when it is given: its nonce is a MAC over what it binds. Only one that was answered is kept,
+-- as a hash and until it expires, so that no answer counts twice.
+
+CREATE TABLE auth.wallets (
+    id           uuid        NOT NULL,
+    chain        text        NOT NULL,
+    address      text        NOT NULL,
+    user_id      uuid        NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz,
+    CONSTRAINT wallets_pkey PRIMARY KEY (id),
+    CONSTRAINT wallets_chain_address_key UNIQUE (chain, address),
+    CONSTRAINT wallets_chain_check CHECK (chain IN ('n3', 'evm')),
+    CONSTRAINT wallets_address_check CHECK (address ~ '^(N[1-9A-HJ-NP-Za-km-z]{33}|0x[0-9A-Fa-f]{40})$'),
+    CONSTRAINT wallets_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users (id) ON DELETE CASCADE
+);
+COMMENT ON TABLE auth.wallets IS
+    'The addresses whose holders log in as a user. Not owned by a tenant, as users are not: a wallet is looked up before a tenant is known.';
+COMMENT ON COLUMN auth.wallets.address IS 'In its one canonical form: Base58Check on Neo N3, with the checksum of EIP-55 on an EVM.';
+CREATE INDEX wallets_user_id_idx ON auth.wallets (user_id);
+
+CREATE TABLE auth.wallet_nonces (
+    nonce_hash bytea       NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT wallet_nonces_pkey PRIMARY KEY (nonce_hash),
+    CONSTRAINT wallet_nonces_nonce_hash_check CHECK (octet_length(nonce_hash) = 32)
+);
+COMMENT ON TABLE auth.wallet_nonces IS 'SHA-256 of the challenges that were answered, until they expire.';
+CREATE INDEX wallet_nonces_expires_at_idx ON auth.wallet_nonces (expires_at);
+
+CREATE FUNCTION auth.apply_wallet_grants() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT, UPDATE, DELETE', 'auth.wallets');
+    PERFORM core.grant_if('{neo_readonly}', 'SELECT', 'auth.wallets');
+    PERFORM core.grant_if('{neo_api}', 'SELECT, INSERT', 'auth.wallet_nonces');
+    PERFORM core.grant_if('{neo_jobs}', 'SELECT, DELETE', 'auth.wallet_nonces');
+END
+$function$;
+COMMENT ON FUNCTION auth.apply_wallet_grants IS 'The rights on wallets; part of auth.apply_grants.';
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250003, 'auth_wallets', '0da9fad874047371138e2a483d9d349271456d9e20560e16aa4fdf4af3a7047e', NULL);
+COMMIT;
+\endif
+
 SELECT core.apply_grants();
 SELECT count(*) < 6 AS roles_missing FROM pg_catalog.pg_roles
  WHERE rolname IN ('neo_api', 'neo_enclave', 'neo_jobs', 'neo_readonly', 'neo_auditor', 'neo_backup') \gset

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use axum::Router;
-use nsl_core::config::{Config, HttpConfig};
+use nsl_core::config::{Config, HttpConfig, RateLimitConfig};
 use nsl_core::context::Base;
 use nsl_core::db::health::PostgresHealth;
 use nsl_core::db::{Db, idempotency, sequencer};
@@ -33,6 +33,7 @@ impl Process {
     /// Makes the services on a migrated database.
     pub(crate) async fn compose(config: &Config, db: Db) -> anyhow::Result<Self> {
         let http_config: HttpConfig = config.section("Http")?;
+        let rate_limit: RateLimitConfig = config.section("RateLimit")?;
         let listen = http_config.listen;
         let base = Base { db, clock: Clock::system(), jobs: Jobs::new() };
         let (services, ports) = services(config, &base, listen).await?;
@@ -44,7 +45,7 @@ impl Process {
         sequencer::start(&base.jobs, &base.db);
         idempotency::start(&base.jobs, &base.db);
         let metrics = Metrics::start().map_err(anyhow::Error::msg)?;
-        let context = Context::new(base, ports, Health::new(checks), metrics, http_config);
+        let context = Context::new(base, ports, Health::new(checks), metrics, http_config, rate_limit);
         let router = http::app(context.clone(), services);
         Ok(Self { context, router, listen })
     }
@@ -94,8 +95,10 @@ async fn services(config: &Config, base: &Base, listen: SocketAddr) -> anyhow::R
         );
     }
     let root = Arc::new(RootKey::from_config(&sgx_config)?);
-    let auth = nsl_auth::service(base, config.section("Jwt")?, Arc::clone(&root) as _).await?;
-    let sgx = nsl_sgx::service(base, sgx_config, root, nsl_monitoring::security_events()).await?;
+    let security = nsl_monitoring::security_events();
+    let sections = nsl_auth::Sections::read(config)?;
+    let auth = nsl_auth::service(base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await?;
+    let sgx = nsl_sgx::service(base, sgx_config, root, security).await?;
     let services = vec![auth.service, sgx, nsl_monitoring::service(base), nsl_eventsourcing::service(base)];
     Ok((services, Ports { authenticator: auth.authenticator }))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 fn registry() -> Result<Registry, ConfigError> {
     let mut sections = platform_sections()?;
-    sections.push(nsl_auth::section()?);
+    sections.extend(nsl_auth::Sections::known()?);
     sections.push(nsl_sgx::section()?);
     Registry::new(sections)
 }

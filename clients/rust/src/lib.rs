@@ -17,7 +17,7 @@
 //! It sends what it is told, once: it follows no redirects, retries nothing, stores no credentials. A caller that
 //! wants to try again finds in [`Error`] whether and when that makes sense.
 
-/// Logging in and out, and who one is.
+/// Logging in and out, who one is, accounts.
 mod auth;
 /// The connection: address, credential, requests and answers.
 mod client;
@@ -34,7 +34,10 @@ mod secret;
 /// Sealed items.
 mod sgx;
 
-pub use auth::{Me, Tokens};
+pub use auth::{
+    ApiKey, Auth, Challenge, ChallengeRequest, FirstAdministrator, Jwk, Me, NewApiKey, NewUser, OwnerProof,
+    Role, SessionInfo, SessionsOf, Tenant, Tokens, TotpEnrolment, TotpStatus, User, Wallet, WalletProof,
+};
 pub use client::Client;
 pub use error::{Error, FieldError, Problem};
 pub use health::{Check, Health, Status};

@@ -1,6 +1,7 @@
 //! The command line. Human output by default, `--json` everywhere; exit code 0 only on success; errors go to standard
 //! error with the next step.
 
+mod auth;
 mod completions;
 mod config;
 mod db;
@@ -60,6 +61,8 @@ enum Command {
     Login(login::Args),
     /// Forget the login.
     Logout(login::LogoutArgs),
+    /// Accounts: one's own, and those of the tenant.
+    Auth(auth::Args),
     /// Confidential sealed storage.
     Sgx(sgx::Args),
     /// Print a completion script for a shell.
@@ -99,6 +102,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor(args) => doctor::run(args, &globals).await,
         Command::Login(args) => login::run(args, &globals).await,
         Command::Logout(args) => login::run_logout(args, &globals).await,
+        Command::Auth(args) => auth::run(args, &globals).await,
         Command::Sgx(args) => sgx::run(args, &globals).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => completions::run_man(&args),

@@ -5,12 +5,16 @@
 
 #![expect(clippy::unwrap_used, reason = "what these functions unwrap is a failure of their test")]
 
+/// `nsl auth …`.
+mod auth_cli;
 /// Bodies that are too large.
 mod bodies;
 /// The command line.
 mod cli;
 /// Which crate may depend on which.
 mod dependencies;
+/// Tokens, checked by a verifier of others.
+mod foreign_tokens;
 /// `nsl up` in a folder of its own, and its end whatever the test did.
 mod installation;
 /// kill -9 under writers.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use nsl_auth::JwtConfig;
+use nsl_auth::{JwtConfig, Sections};
 use nsl_core::Service;
 use nsl_core::config::fresh;
 use nsl_core::http::document;
@@ -70,8 +70,11 @@ async fn services(test: &TestDb) -> Vec<Service> {
     sgx.database.encryption_key = Some(fresh().unwrap());
     let root = Arc::new(RootKey::from_config(&sgx).unwrap());
     let jwt = JwtConfig { secret_key: Some(fresh().unwrap()), ..JwtConfig::default() };
-    let auth = nsl_auth::service(&base, jwt, Arc::clone(&root) as _).await.unwrap();
-    let sgx = nsl_sgx::service(&base, sgx, root, nsl_monitoring::security_events()).await.unwrap();
+    let sections = Sections { jwt, ..Sections::default() };
+    let security = nsl_monitoring::security_events();
+    let auth =
+        nsl_auth::service(&base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await.unwrap();
+    let sgx = nsl_sgx::service(&base, sgx, root, security).await.unwrap();
     vec![auth.service, sgx, nsl_monitoring::service(&base), nsl_eventsourcing::service(&base)]
 }
 

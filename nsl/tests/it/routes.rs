@@ -185,7 +185,12 @@ async fn the_declared_permission_is_the_one_that_is_asked_for() {
         let name = permission.replace(':', "-");
         let only = world.user(&format!("only-{name}"), &[permission]).await;
         let but = world.user(&format!("all-but-{name}"), &others).await;
-        for (operation, _) in world.protected().filter(|(_, declared)| declared == permission) {
+        let mut asked: Vec<_> = world.protected().filter(|(_, declared)| declared == permission).collect();
+        // Last what ends the session that the others need.
+        asked.sort_by_key(|(operation, _)| {
+            operation.method == Method::DELETE && operation.path == "/api/v1/auth/sessions"
+        });
+        for (operation, _) in asked {
             // The identifiers are none: what is asked for is not there, or cannot be.
             let path = operation.at("00000000-0000-7000-8000-00000000ffff");
             let answer = world.send(&operation.method, &path, Some(&but), "{}").await;
@@ -311,7 +316,9 @@ async fn another_tenant_sees_nothing() {
     let mut looked_at = 0;
     for operation in lists {
         let answer = world.send(&Method::GET, &operation.path, Some(&second), "").await;
-        assert_eq!(answer.status(), 200, "{operation:?}");
+        // The tenants are the operator's, whatever role an administrator has in another one.
+        let expected = if operation.permission.as_deref() == Some("core:tenants") { 403 } else { 200 };
+        assert_eq!(answer.status(), expected, "{operation:?}");
         let text = answer.text().await.unwrap();
         assert!(!text.contains(&first) && !text.contains(&who), "{operation:?}: {text}");
         looked_at += 1;

@@ -1,6 +1,7 @@
 //! Who calls, with which authority, from where: the first argument of every action.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::error::ApiError;
@@ -52,6 +53,25 @@ pub struct Origin {
     pub user_agent: Option<String>,
 }
 
+impl Origin {
+    /// The block of addresses that one party usually holds: /24 of IPv4, /64 of IPv6 (RFC 6177 section 2). Limits and
+    /// lockouts count by it, since a single address is changed at will.
+    pub fn address_block(&self) -> String {
+        let address = self.ip_address.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
+        match address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => {
+                let [a, b, c, _] = address.octets();
+                format!("{a}.{b}.{c}.0/24")
+            }
+            Some(IpAddr::V6(address)) => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            None => "unknown".to_owned(),
+        }
+    }
+}
+
 /// A principal at work.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -97,6 +117,21 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_stands_for_its_block() {
+        for (address, block) in [
+            ("192.0.2.77", "192.0.2.0/24"),
+            ("::ffff:192.0.2.77", "192.0.2.0/24"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("::1", "::/64"),
+            ("nonsense", "unknown"),
+        ] {
+            let origin = Origin { ip_address: Some(address.to_owned()), ..Origin::default() };
+            assert_eq!(origin.address_block(), block, "{address}");
+        }
+        assert_eq!(Origin::default().address_block(), "unknown");
+    }
 
     #[test]
     fn a_permission_is_exact_or_covered_by_a_star() {

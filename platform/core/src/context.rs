@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, RateLimitConfig};
 use crate::db::Db;
 use crate::health::Health;
 use crate::jobs::Jobs;
@@ -25,6 +25,7 @@ struct Inner {
     health: Health,
     metrics: Metrics,
     http: HttpConfig,
+    rate_limit: RateLimitConfig,
 }
 
 /// The state of every request.
@@ -32,8 +33,15 @@ struct Inner {
 pub struct Context(Arc<Inner>);
 
 impl Context {
-    pub fn new(base: Base, ports: Ports, health: Health, metrics: Metrics, http: HttpConfig) -> Self {
-        Self(Arc::new(Inner { base, ports, health, metrics, http }))
+    pub fn new(
+        base: Base,
+        ports: Ports,
+        health: Health,
+        metrics: Metrics,
+        http: HttpConfig,
+        rate_limit: RateLimitConfig,
+    ) -> Self {
+        Self(Arc::new(Inner { base, ports, health, metrics, http, rate_limit }))
     }
 
     pub fn base(&self) -> &Base {
@@ -66,6 +74,10 @@ impl Context {
 
     pub fn http(&self) -> &HttpConfig {
         &self.0.http
+    }
+
+    pub fn rate_limit(&self) -> RateLimitConfig {
+        self.0.rate_limit
     }
 
     /// Drains the jobs in order, then closes the pools.

@@ -5,7 +5,7 @@
     reason = "a request that cannot be sent is a mistake of the test that makes it"
 )]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +18,9 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use nsl_core::composition::Service;
-use nsl_core::config::HttpConfig;
+use nsl_core::config::{HttpConfig, RateLimitConfig};
 use nsl_core::context::{Base, Context};
 use nsl_core::health::{Health, HealthCheck};
-use nsl_core::http;
 use nsl_core::ports::Ports;
 use nsl_core::telemetry::Metrics;
 use serde_json::Value;
@@ -50,8 +49,9 @@ impl TestApp {
         let Composition { services, ports, mut checks } = compose(&base).await?;
         checks.extend(services.iter().map(|service| (service.name, Arc::clone(&service.health))));
         let metrics = Metrics::start().map_err(anyhow::Error::msg)?;
-        let context = Context::new(base, ports, Health::new(checks), metrics, HttpConfig::default());
-        Ok(Self { router: http::app(context.clone(), services), context })
+        let (http, limits) = (HttpConfig::default(), RateLimitConfig::default());
+        let context = Context::new(base, ports, Health::new(checks), metrics, http, limits);
+        Ok(Self { router: nsl_core::http::app(context.clone(), services), context })
     }
 
     pub fn context(&self) -> &Context {
@@ -80,7 +80,7 @@ impl TestApp {
 
     pub fn request(&self, method: Method, path: &str) -> Request<'_> {
         let builder = axum::http::Request::builder().method(method).uri(path);
-        Request { app: self, builder, body: Body::empty() }
+        Request { app: self, builder, body: Body::empty(), peer: IpAddr::V4(Ipv4Addr::LOCALHOST) }
     }
 
     /// Ends the application as a signal would: jobs are drained in order.
@@ -94,6 +94,7 @@ pub struct Request<'a> {
     app: &'a TestApp,
     builder: Builder,
     body: Body,
+    peer: IpAddr,
 }
 
 impl Request<'_> {
@@ -108,6 +109,13 @@ impl Request<'_> {
         self
     }
 
+    /// Where it comes from; loopback, unless a test is about addresses.
+    #[must_use]
+    pub fn from(mut self, peer: impl Into<IpAddr>) -> Self {
+        self.peer = peer.into();
+        self
+    }
+
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
         self.bytes("application/json", body.to_string())
@@ -119,10 +127,10 @@ impl Request<'_> {
         self.header(CONTENT_TYPE.as_str(), content_type)
     }
 
-    /// Sends it from loopback and reads the whole answer.
+    /// Sends it and reads the whole answer.
     pub async fn send(self) -> Response {
         let mut request = self.builder.body(self.body).expect("the request is well formed");
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))));
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((self.peer, 1))));
         let Ok(response) = self.app.router.clone().oneshot(request).await;
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("the body is whole").to_bytes();

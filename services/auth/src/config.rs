@@ -1,14 +1,27 @@
-//! Section `Jwt`: how access tokens are signed and how long tokens live.
+//! The sections of this service. Section `Jwt`: how access tokens are signed and how long tokens live.
+
+/// Section `Auth`: who may register, who needs a second factor, and when guessing is stopped.
+mod policy;
+/// Section `Smtp`: the server that takes our mail.
+mod smtp;
+/// Section `Wallet`: who may sign in with a wallet, and what it signs.
+mod wallet;
 
 use jiff::SignedDuration;
-use nsl_core::config::{ConfigError, Secret, Section, check_strength};
+use nsl_core::config::{Config, ConfigError, HttpConfig, Secret, Section, check_strength};
 use serde::{Deserialize, Serialize};
+
+pub use self::policy::AuthConfig;
+pub use self::smtp::{SmtpConfig, SmtpTls};
+pub(crate) use self::wallet::Site;
+pub use self::wallet::WalletConfig;
 
 /// RFC 7518 section 3.2: an HS256 key has at least the size of the hash.
 const MIN_SECRET_BYTES: usize = 32;
 /// An access token holds its permissions until it ends, so it does not live longer than a day.
 const MAX_ACCESS_MINUTES: u32 = 24 * 60;
 const MAX_REFRESH_DAYS: u32 = 365;
+const MAX_ROTATION_DAYS: u32 = 365;
 
 /// How access tokens are signed. One algorithm is accepted, whatever a token's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +41,10 @@ pub struct JwtConfig {
     pub audience: String,
     pub access_token_minutes: u32,
     pub refresh_token_days: u32,
+    /// How long a key signs before the next one does (EdDSA).
+    pub key_rotation_days: u32,
+    /// Whether tokens that the legacy system signed with `JWT_SECRET_KEY` are accepted until they expire.
+    pub accept_legacy_tokens: bool,
     #[serde(skip_serializing)]
     pub secret_key: Option<Secret>,
 }
@@ -40,14 +57,43 @@ impl Default for JwtConfig {
             audience: "neo-service-layer".to_owned(),
             access_token_minutes: 15,
             refresh_token_days: 30,
+            key_rotation_days: 30,
+            accept_legacy_tokens: false,
             secret_key: None,
         }
     }
 }
 
-/// The section for the configuration's registry.
-pub fn section() -> Result<Section, ConfigError> {
-    Ok(Section::of::<JwtConfig>("Jwt")?.secret("SecretKey").variable("JWT_SECRET_KEY", "SecretKey"))
+/// What this service is configured by: one field per section.
+#[derive(Default)]
+pub struct Sections {
+    pub jwt: JwtConfig,
+    pub auth: AuthConfig,
+    pub smtp: SmtpConfig,
+    pub wallet: WalletConfig,
+}
+
+impl Sections {
+    /// The sections for the configuration's registry.
+    pub fn known() -> Result<Vec<Section>, ConfigError> {
+        Ok(vec![
+            Section::of::<JwtConfig>("Jwt")?.secret("SecretKey").variable("JWT_SECRET_KEY", "SecretKey"),
+            Section::of::<AuthConfig>("Auth")?,
+            Section::of::<SmtpConfig>("Smtp")?.secret("Password"),
+            Section::of::<WalletConfig>("Wallet")?,
+        ])
+    }
+
+    /// The sections of a loaded configuration.
+    pub fn read(config: &Config) -> Result<Self, ConfigError> {
+        let (wallet, http): (WalletConfig, HttpConfig) = (config.section("Wallet")?, config.section("Http")?);
+        Ok(Self {
+            jwt: config.section("Jwt")?,
+            auth: config.section("Auth")?,
+            smtp: config.section("Smtp")?,
+            wallet: wallet.or_at(http.listen),
+        })
+    }
 }
 
 impl JwtConfig {
@@ -62,6 +108,11 @@ impl JwtConfig {
             access: SignedDuration::from_mins(self.access_token_minutes.into()),
             refresh: SignedDuration::from_hours(i64::from(self.refresh_token_days) * 24),
         }
+    }
+
+    /// How long a signing key signs.
+    pub(crate) fn rotation(&self) -> SignedDuration {
+        SignedDuration::from_hours(i64::from(self.key_rotation_days) * 24)
     }
 
     /// Refuses what cannot work or would make tokens that live too long.
@@ -80,6 +131,7 @@ impl JwtConfig {
         for (key, value, most) in [
             ("AccessTokenMinutes", self.access_token_minutes, MAX_ACCESS_MINUTES),
             ("RefreshTokenDays", self.refresh_token_days, MAX_REFRESH_DAYS),
+            ("KeyRotationDays", self.key_rotation_days, MAX_ROTATION_DAYS),
         ] {
             if !(1..=most).contains(&value) {
                 return Err(refuse(key, format!("expected a number from 1 to {most}")));

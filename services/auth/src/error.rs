@@ -3,13 +3,18 @@
 //! Whatever makes a login fail before the password is known to be right is [`Error::InvalidCredentials`], word for
 //! word the same, so that a stranger cannot tell which users exist.
 
+/// Passwords, second factors, mailed tokens and API keys.
+mod credentials;
+
 use axum::http::StatusCode;
 use nsl_core::ApiError;
 use nsl_core::config::ConfigError;
 use nsl_core::db::DbError;
 use nsl_crypto::password::PasswordError;
 
+pub(crate) use self::credentials::CredentialError;
 use crate::domain::user::Violation;
+use crate::domain::wallet::Refusal;
 
 /// What an action of this service comes to when it does not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +47,54 @@ pub(crate) enum Error {
     RoleExceedsCaller { role: String, permission: String },
     #[error("there is no such user in the tenant")]
     UserNotFound,
+    #[error("the user has a permission that the caller lacks: {permission}")]
+    UserExceedsCaller { permission: String },
+    #[error("the account is managed by another tenant")]
+    UserElsewhere,
+    #[error("the user is the tenant's last administrator")]
+    LastAdministrator,
+    #[error("the user is a member already")]
+    AlreadyMember,
+    #[error("there is no such role in the tenant")]
+    RoleNotFound,
+    #[error("the role is built in")]
+    RoleBuiltin,
+    #[error("the name of the role is taken")]
+    RoleTaken,
+    #[error("{holders} members hold the role")]
+    RoleInUse { holders: i64 },
+    #[error("the user does not hold the role")]
+    RoleNotAssigned,
+    #[error("there is no such session")]
+    SessionNotFound,
+    #[error("the tenant is suspended")]
+    TenantSuspended,
+    #[error("there is no such tenant")]
+    TenantNotFound,
+    #[error("the name of the tenant is taken")]
+    TenantTaken,
+    #[error("the caller is not of the operator's tenant")]
+    OperatorsOnly,
+    #[error("the operator's own tenant cannot be suspended")]
+    DefaultTenant,
+    #[error("a permission is missing")]
+    Forbidden(ApiError),
+    #[error("the wallet does not let anybody in: {}", .0.reason())]
+    WalletRefused(Refusal),
+    #[error("the wallet is not shown to be the caller's: {}", .0.reason())]
+    WalletProofRefused(Refusal),
+    #[error("the wallet is linked already")]
+    WalletTaken,
+    #[error("the account has no such wallet")]
+    WalletNotFound,
+    #[error("the wallet is the only way to log in")]
+    WalletLast,
     #[error("too many password checks are waiting")]
     Busy,
     #[error("the Idempotency-Key cannot serve this request")]
     Idempotency(ApiError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     #[error(transparent)]
     Db(#[from] DbError),
     /// A defect of ours.
@@ -146,11 +195,109 @@ impl From<Error> for ApiError {
                 "auth.user_not_found",
                 "This tenant has no such user; GET /api/v1/auth/users lists those it has.",
             ),
+            Error::UserExceedsCaller { permission } => Self::forbidden(
+                "auth.user_exceeds_caller",
+                format!(
+                    "The user has the permission {permission}, which you lack; nobody manages an account that may do \
+                     more than they may. Ask an administrator."
+                ),
+            ),
+            Error::UserElsewhere => Self::forbidden(
+                "auth.user_of_another_tenant",
+                "Another tenant manages this account; here you can change its roles or end its membership \
+                 (DELETE /api/v1/auth/users/{id}).",
+            ),
+            Error::LastAdministrator => Self::new(
+                StatusCode::CONFLICT,
+                "auth.last_administrator",
+                "This is the last administrator of the tenant; give another user the role Administrator first.",
+            ),
+            Error::AlreadyMember => Self::new(
+                StatusCode::CONFLICT,
+                "auth.already_member",
+                "The user is a member of this tenant already; PUT /api/v1/auth/users/{id}/roles/{role} gives roles.",
+            ),
+            Error::RoleNotFound => Self::not_found(
+                "auth.role_not_found",
+                "This tenant has no such role; GET /api/v1/auth/roles lists those it has.",
+            ),
+            Error::RoleBuiltin => Self::new(
+                StatusCode::CONFLICT,
+                "auth.role_builtin",
+                "The built-in roles are the same in every tenant and never change; make a role of your own \
+                 (POST /api/v1/auth/roles).",
+            ),
+            Error::RoleTaken => Self::new(
+                StatusCode::CONFLICT,
+                "auth.role_taken",
+                "There is a role of this name (upper and lower case are the same); choose another one.",
+            )
+            .at("/name", "taken"),
+            Error::RoleInUse { holders } => Self::new(
+                StatusCode::CONFLICT,
+                "auth.role_in_use",
+                format!(
+                    "The role is held by {holders} of the tenant's members; take it from them first \
+                     (DELETE /api/v1/auth/users/{{id}}/roles/{{role}})."
+                ),
+            ),
+            Error::RoleNotAssigned => Self::not_found(
+                "auth.role_not_assigned",
+                "The user does not hold this role; GET /api/v1/auth/users/{id} lists the roles they hold.",
+            ),
+            Error::SessionNotFound => Self::not_found(
+                "auth.session_not_found",
+                "There is no such session that goes on and is yours; GET /api/v1/auth/sessions lists those there are.",
+            ),
+            Error::TenantSuspended => Self::forbidden(
+                "auth.tenant_suspended",
+                "This tenant is suspended; its operator can say why, and makes it active again.",
+            ),
+            Error::TenantNotFound => Self::not_found(
+                "core.tenant_not_found",
+                "There is no such tenant, or it is not yours; GET /api/v1/core/tenants lists those there are.",
+            ),
+            Error::TenantTaken => Self::new(
+                StatusCode::CONFLICT,
+                "core.tenant_taken",
+                "Another tenant has this name; choose another one.",
+            )
+            .at("/name", "taken"),
+            Error::OperatorsOnly => Self::forbidden(
+                "core.operators_only",
+                "Tenants are made and suspended by administrators of the tenant `default`; log in to that one.",
+            ),
+            Error::DefaultTenant => Self::new(
+                StatusCode::CONFLICT,
+                "core.default_tenant",
+                "The tenant `default` is the operator's own, and cannot be suspended.",
+            ),
+            Error::WalletRefused(refusal) => Self::unauthorized(refusal.code(), refusal.advice()),
+            // The credential of the request is good: 401 would have clients log in again.
+            Error::WalletProofRefused(refusal) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.code(), refusal.advice())
+            }
+            Error::WalletTaken => Self::new(
+                StatusCode::CONFLICT,
+                "auth.wallet_taken",
+                "This wallet is linked already, to your account (GET /api/v1/auth/wallets) or to another one; \
+                 whoever has that removes it there first.",
+            ),
+            Error::WalletNotFound => Self::not_found(
+                "auth.wallet_not_found",
+                "Your account has no such wallet; GET /api/v1/auth/wallets lists those it has.",
+            ),
+            Error::WalletLast => Self::new(
+                StatusCode::CONFLICT,
+                "auth.wallet_last",
+                "This wallet is the only way into your account; link another one first.",
+            ),
             Error::Busy => Self::unavailable(
                 "core.busy",
                 "More passwords wait to be checked than the service takes at once. Try again shortly.",
             ),
-            Error::Idempotency(error) => error,
+            Error::Idempotency(error) | Error::Forbidden(error) => error,
+            Error::Credential(error) => error.into(),
             Error::Db(error) => error.into(),
             Error::Internal(cause) => Self::internal(cause),
         }
@@ -176,6 +323,12 @@ pub enum StartError {
     SigningKeyDamaged { kid: String },
     #[error("the token-signing key could not be wrapped: {0}")]
     Sealer(String),
+    #[error(
+        "Wallet:DefaultRole is {role}, and there is no such role; name another, or set Wallet:AutoRegister to false"
+    )]
+    WalletRole { role: String },
+    #[error("mail cannot be sent: {reason}; correct the section Smtp")]
+    Mail { reason: String },
     #[error("the password pool does not start: {0}")]
     Passwords(#[from] PasswordError),
 }

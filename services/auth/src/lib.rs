@@ -4,7 +4,7 @@
 mod actions;
 /// Request and response types, thin handlers, routes.
 mod api;
-/// Section `Jwt`.
+/// The sections of this service.
 mod config;
 /// Types and rules of users and tokens, pure.
 mod domain;
@@ -21,10 +21,10 @@ use std::sync::Arc;
 
 use nsl_core::Service;
 use nsl_core::context::Base;
-use nsl_core::ports::{Authenticator, SecretSealer};
+use nsl_core::ports::{Authenticator, SecretSealer, SecurityEvents};
 
 pub use actions::bootstrap::bootstrap;
-pub use config::{Algorithm, JwtConfig, section};
+pub use config::{Algorithm, AuthConfig, JwtConfig, Sections, SmtpConfig, SmtpTls, WalletConfig};
 pub use error::{BootstrapError, StartError};
 
 /// The service, and the port that every other service's routes ask.
@@ -37,11 +37,12 @@ pub struct Auth {
 /// this process has the login for them.
 pub async fn service(
     base: &Base,
-    config: JwtConfig,
+    config: Sections,
     sealer: Arc<dyn SecretSealer>,
+    security: Arc<dyn SecurityEvents>,
 ) -> Result<Auth, StartError> {
-    let state = actions::State::start(base, &config, sealer.as_ref()).await?;
-    jobs::start(base);
+    let state = actions::State::start(base, &config, sealer, security).await?;
+    jobs::start(base, &state);
     Ok(Auth {
         authenticator: Arc::clone(&state.authenticator) as Arc<dyn Authenticator>,
         service: Service {

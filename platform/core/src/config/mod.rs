@@ -29,8 +29,8 @@ pub use self::error::ConfigError;
 pub use self::registry::{Registry, Section};
 pub use self::secret::{Secret, SecretError, check_strength, fresh};
 pub use self::sections::{
-    ConnectionStringsConfig, DatabaseConfig, HttpConfig, LogFormat, LoggingConfig, RoleConfig, RolesConfig,
-    platform_sections,
+    ConnectionStringsConfig, DatabaseConfig, HttpConfig, LogFormat, LoggingConfig, RateLimitConfig,
+    RoleConfig, RolesConfig, platform_sections,
 };
 pub use self::show::Row;
 

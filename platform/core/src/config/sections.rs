@@ -23,6 +23,10 @@ const MAX_BODY_BYTES: NonZeroUsize = match NonZeroUsize::new(16 << 20) {
     None => NonZeroUsize::MIN,
 };
 
+const ANONYMOUS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
+const LOGIN_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
+const KEY_OPERATIONS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+
 /// The platform's sections, to be registered beside those of the services.
 pub fn platform_sections() -> Result<Vec<Section>, ConfigError> {
     let mut database =
@@ -34,6 +38,7 @@ pub fn platform_sections() -> Result<Vec<Section>, ConfigError> {
         Section::of::<ConnectionStringsConfig>("ConnectionStrings")?.connection_string("DefaultConnection"),
         database,
         Section::of::<HttpConfig>("Http")?.secret("ScrapeToken"),
+        Section::of::<RateLimitConfig>("RateLimit")?,
         Section::of::<LoggingConfig>("Logging")?,
     ])
 }
@@ -102,6 +107,28 @@ impl Default for HttpConfig {
             request_timeout_seconds: REQUEST_TIMEOUT_SECONDS,
             max_body_bytes: MAX_BODY_BYTES,
             scrape_token: None,
+        }
+    }
+}
+
+/// Requests taken in a minute.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+pub struct RateLimitConfig {
+    /// Of each block of addresses, on routes that need no credential.
+    pub anonymous_per_minute: NonZeroU32,
+    /// Of each block of addresses, logins.
+    pub login_per_minute: NonZeroU32,
+    /// Of each caller, what makes, rotates or revokes keys.
+    pub key_operations_per_minute: NonZeroU32,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self {
+            anonymous_per_minute: ANONYMOUS_PER_MINUTE,
+            login_per_minute: LOGIN_PER_MINUTE,
+            key_operations_per_minute: KEY_OPERATIONS_PER_MINUTE,
         }
     }
 }

@@ -23,7 +23,7 @@ pub mod record;
 /// Dense positions for events and audit rows.
 pub mod sequencer;
 pub mod sql;
-/// The tenants.
+/// Tenants: the unit of isolation.
 pub mod tenants;
 mod tls;
 mod uow;

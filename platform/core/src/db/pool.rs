@@ -268,7 +268,20 @@ impl Db {
 
     /// A unit of work of the caller, in the caller's tenant.
     pub async fn begin<'c>(&self, login: Login, caller: &'c Caller) -> Result<UnitOfWork<'c>, DbError> {
-        UnitOfWork::begin(self, login, caller).await
+        UnitOfWork::begin(self, login, caller, &[caller.tenant()]).await
+    }
+
+    /// The same, which also reaches rows of further tenants: for what is about a user in all of theirs. Its events and
+    /// audit rows are of the caller's tenant.
+    pub async fn begin_across<'c>(
+        &self,
+        login: Login,
+        caller: &'c Caller,
+        further: &[TenantId],
+    ) -> Result<UnitOfWork<'c>, DbError> {
+        let mut tenants = vec![caller.tenant()];
+        tenants.extend(further.iter().copied().filter(|tenant| *tenant != caller.tenant()));
+        UnitOfWork::begin(self, login, caller, &tenants).await
     }
 
     /// Closes every connection; what waits for one gets an error.

@@ -13,6 +13,7 @@ use super::record::{self, Audit, AuditRow, DomainEvent, NewEvent};
 use super::sql::{Conn, Param};
 use super::{Db, DbError, Login};
 use crate::caller::Caller;
+use crate::ids::TenantId;
 
 /// A transaction of one caller in the caller's tenant. Dropped without [`commit`](Self::commit), nothing happened.
 pub struct UnitOfWork<'c> {
@@ -24,13 +25,18 @@ pub struct UnitOfWork<'c> {
 }
 
 impl<'c> UnitOfWork<'c> {
-    pub(super) async fn begin(db: &Db, login: Login, caller: &'c Caller) -> Result<Self, DbError> {
+    pub(super) async fn begin(
+        db: &Db,
+        login: Login,
+        caller: &'c Caller,
+        tenants: &[TenantId],
+    ) -> Result<Self, DbError> {
         let client = db.client(login).await?;
         let set = client.prepare_cached(SET_TENANTS).await?;
         // Built before BEGIN goes out: if this future is dropped now, the open transaction is not handed on.
         let work =
             Self { db: db.clone(), client: Some(client), caller, events: Vec::new(), audits: Vec::new() };
-        let tenants = tenants_setting(&[caller.tenant()]);
+        let tenants = tenants_setting(tenants);
         let params: [Param<'_>; 1] = [&tenants];
         let client = work.client()?;
         let (begun, set) = tokio::join!(client.batch_execute("BEGIN"), client.query(&set, &params));

@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
+use super::rate_limit;
 use crate::caller::{Caller, Origin};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -54,6 +55,7 @@ impl<P: Permission> FromRequestParts<Context> for Allowed<P> {
         let origin = parts.extensions.get::<Arc<Origin>>().cloned().unwrap_or_default();
         let caller = Caller::new(principal, origin);
         caller.authorize(P::NAME)?;
+        rate_limit::charge(parts, &caller.principal)?;
         Ok(Self { caller, permission: PhantomData })
     }
 }

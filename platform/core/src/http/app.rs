@@ -1,17 +1,19 @@
 //! One router out of every service's, with the same layers over all of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{openapi, origin};
+use super::rate_limit::RateLimits;
+use super::{openapi, origin, rate_limit};
 use crate::composition::Service;
 use crate::context::Context;
 use crate::error::ApiError;
@@ -21,6 +23,7 @@ pub fn app(context: Context, services: Vec<Service>) -> Router {
     let timeout = Duration::from_secs(context.http().request_timeout_seconds.get());
     let max_body = context.http().max_body_bytes.get();
     let (router, document) = openapi::split(services);
+    let limits = Arc::new(RateLimits::new(context.clock(), context.rate_limit(), &document));
     // The page's badge would send the document to a validator on the network.
     let page = utoipa_swagger_ui::Config::default().validator_url("none");
     router
@@ -28,6 +31,7 @@ pub fn app(context: Context, services: Vec<Service>) -> Router {
         .layer(DefaultBodyLimit::max(max_body))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal("a handler panicked").into_response()))
+        .layer(from_fn_with_state(limits, rate_limit::layer))
         .layer(from_fn(origin::layer))
         .with_state(context)
 }

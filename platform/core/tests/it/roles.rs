@@ -7,7 +7,13 @@ const ROLES: [&str; 6] = ["neo_api", "neo_enclave", "neo_jobs", "neo_readonly", 
 /// A statement, and the roles that may run it. Every other one is refused with 42501.
 const MATRIX: &[(&str, &[&str])] = &[
     ("SELECT FROM core.tenants", &["neo_api", "neo_enclave", "neo_jobs", "neo_readonly", "neo_backup"]),
-    ("INSERT INTO core.tenants (id, name, display_name) VALUES (gen_random_uuid(), 'x', 'x')", &[]),
+    ("INSERT INTO core.tenants (id, name, display_name) VALUES (gen_random_uuid(), 'x', 'x')", &["neo_api"]),
+    ("UPDATE core.tenants SET status = 'suspended'", &["neo_api"]),
+    ("UPDATE core.tenants SET name = 'x'", &[]),
+    ("DELETE FROM core.tenants", &[]),
+    ("SELECT FROM auth.revocations", &["neo_api", "neo_jobs", "neo_readonly", "neo_backup"]),
+    ("UPDATE auth.revocations SET expires_at = now()", &[]),
+    ("DELETE FROM auth.revocations", &["neo_jobs"]),
     ("DELETE FROM core.migrations", &[]),
     ("DELETE FROM core.leases", &["neo_api", "neo_enclave", "neo_jobs"]),
     (

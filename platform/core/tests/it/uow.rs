@@ -152,3 +152,23 @@ async fn tenants_do_not_meet() {
     assert_eq!(raise_all(&test.db().read(Login::Api, acme), 5).await.unwrap(), 2);
     assert_eq!(counter(&test, acme, "own logins").await, Some(6));
 }
+
+#[tokio::test]
+async fn a_unit_of_work_reaches_the_tenants_that_it_names_and_no_others() {
+    let test = TestDb::new().await.unwrap();
+    add_counters(&test).await;
+    let mut tenants = Vec::new();
+    for name in ["acme", "second", "third"] {
+        tenants.push(test.tenant(name).await.unwrap());
+    }
+    let [own, named, other] = tenants[..] else { unreachable!() };
+    let caller = caller(own);
+    let work = test.db().begin_across(Login::Api, &caller, &[named, own]).await.unwrap();
+    put(&work, own, "one", 1).await.unwrap();
+    put(&work, named, "one", 1).await.unwrap();
+    work.commit().await.unwrap();
+    let work = test.db().begin_across(Login::Api, &caller, &[named]).await.unwrap();
+    assert!(
+        matches!(put(&work, other, "one", 1).await, Err(DbError::Refused { state, .. }) if state == "42501")
+    );
+}

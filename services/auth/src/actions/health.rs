@@ -6,7 +6,7 @@ use nsl_core::health::{Finding, HealthCheck};
 use serde_json::json;
 
 use super::State;
-use crate::store::users;
+use crate::store::{outbox, users};
 
 #[async_trait]
 impl HealthCheck for State {
@@ -24,16 +24,36 @@ impl State {
         let has_users = users::any(&self.base.db.global(Login::Api)).await?.found;
         let keys = self.authenticator.keys();
         keys.refresh().await?;
-        let kid = self.mint.signer().kid();
+        let Some(signer) = self.mint.signer(self.base.clock.now()) else {
+            return Ok(Finding::unhealthy("there is no key that signs access tokens; restart this process"));
+        };
+        let kid = signer.kid();
         if !keys.has(kid) {
             return Ok(Finding::unhealthy(format!(
                 "the signing key {kid} is not among the published ones; restart this process"
             )));
         }
-        let data = json!({"signingKey": kid, "publishedKeys": keys.jwks().len()});
-        if has_users {
-            return Ok(Finding::healthy(data));
+        let mail = outbox::backlog(&self.base.db.global(Login::Api)).await?;
+        let data = json!({
+            "signingKey": kid,
+            "publishedKeys": keys.jwks().len(),
+            "mail": {"configured": self.sends_mail(), "waiting": mail.waiting, "failing": mail.failing},
+        });
+        if !has_users {
+            return Ok(Finding::degraded(
+                "there is no user yet: `nsl db administrator` makes the first",
+                data,
+            ));
         }
-        Ok(Finding::degraded("there is no user yet: `nsl db administrator` makes the first", data))
+        if mail.failing > 0 {
+            return Ok(Finding::degraded(
+                "mail is not taken by the server of section Smtp; see the log",
+                data,
+            ));
+        }
+        if mail.waiting > 0 && !self.sends_mail() {
+            return Ok(Finding::degraded("mail waits to be sent; set Smtp__Host", data));
+        }
+        Ok(Finding::healthy(data))
     }
 }

@@ -3,10 +3,9 @@
 use nsl_core::Caller;
 use nsl_core::db::{Audit, AuditResult, Login};
 
-use super::tokens::refresh_hash;
 use super::{SERVICE, State};
+use crate::domain::refresh;
 use crate::error::Error;
-use crate::events::{SessionRevoked, session_stream};
 use crate::store::sessions;
 
 const REASON: &str = "logout";
@@ -14,7 +13,7 @@ const REASON: &str = "logout";
 impl State {
     /// Ends the session that a refresh token is of. One that has ended already stays ended.
     pub(crate) async fn logout(&self, caller: &Caller, token: &str) -> crate::Result<()> {
-        let hash = refresh_hash(token).ok_or(Error::RefreshTokenForeign)?;
+        let hash = refresh::hash(token).ok_or(Error::RefreshTokenForeign)?;
         let family = sessions::by_token(&self.base.db.read(Login::Api, caller.tenant()), &hash)
             .await?
             .filter(|family| {
@@ -23,9 +22,7 @@ impl State {
             .ok_or(Error::RefreshTokenForeign)?;
         let (tenant, user_id, session_id) = (family.tenant_id, family.user_id, family.session_id);
         let mut work = self.base.db.begin(Login::Api, caller).await?;
-        let ended = sessions::revoke(&work, tenant, session_id, REASON, self.base.clock.now()).await?;
-        if ended.is_some() {
-            work.event(session_stream(session_id), &SessionRevoked { session_id, user_id, reason: REASON })?;
+        if self.end_session(&mut work, (tenant, session_id, user_id), REASON).await? {
             work.audit(Audit::new(
                 SERVICE,
                 "LOGOUT",
@@ -35,7 +32,7 @@ impl State {
             ));
         }
         work.commit().await?;
-        self.authenticator.end(session_id);
+        self.revoked().await;
         Ok(())
     }
 }

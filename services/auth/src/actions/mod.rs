@@ -1,43 +1,89 @@
 //! Use cases, and the state that they share.
 
+/// The accounts of a tenant's users: changed, locked, removed.
+pub(crate) mod accounts;
+/// API keys: made, seen, rotated, revoked.
+pub(crate) mod api_keys;
+/// Which member has which role.
+pub(crate) mod assignments;
 /// Turns bearer credentials into principals: the hot path of every service.
 pub(crate) mod authenticate;
 /// The first administrator.
 pub(crate) mod bootstrap;
+/// Guessing: what a failure counts for, and when it locks.
+mod guesses;
 /// Whether authentication works.
 mod health;
+/// API keys as bearer credentials.
+mod key_authenticator;
 /// The verification keys of this process.
 mod keys;
+/// Tokens of the legacy system.
+mod legacy;
+/// Which legacy forms of password hashes are still there.
+mod legacy_hashes;
 /// Passwords in, tokens out.
 pub(crate) mod login;
 /// The end of a session, by its user.
 pub(crate) mod logout;
+/// One's own second factor.
+pub(crate) mod mfa;
+/// Mail: wrapped into the outbox, and sent from there.
+mod outbox;
+/// One's own password: changed with the old one.
+mod password_change;
 /// Password hashing on a bounded pool.
 mod passwords;
 /// Deletion of what has expired.
 pub(crate) mod purge;
+/// A forgotten password: a mail, and a new password by its token.
+mod recovery;
 /// The next tokens of a session.
 pub(crate) mod refresh;
-/// The key that signs access tokens: found or made at the start.
-mod signing_key;
+/// Accounts that their owners make, and addresses that they confirm.
+pub(crate) mod registration;
+/// The feed of revocations.
+pub(crate) mod revocations;
+/// Roles of a tenant.
+pub(crate) mod roles;
+/// The second factor at a login, and what a user may do whose roles need one.
+mod second_factor;
+/// Sessions: seen and ended.
+pub(crate) mod sessions;
+/// The keys that sign access tokens: made when they are due.
+pub(crate) mod signing_key;
+/// Tenants and their members.
+pub(crate) mod tenants;
 /// The tokens of a session.
 pub(crate) mod tokens;
 /// The users of a tenant.
 pub(crate) mod users;
+/// Sign-in with a wallet, and the wallets of one's account.
+pub(crate) mod wallets;
 
 use std::sync::Arc;
 
 use nsl_core::context::Base;
-use nsl_core::ports::SecretSealer;
+use nsl_core::ports::{SecretSealer, SecurityEvents};
 
-use crate::config::{Algorithm, JwtConfig};
+use crate::config::{Algorithm, Sections};
+use crate::domain::backup_code::BackupKey;
 use crate::domain::token::{Jwk, Rules, Signer, VerificationKey};
 use crate::error::StartError;
 
 use self::authenticate::TokenAuthenticator;
+use self::guesses::Guesses;
+use self::key_authenticator::KeyAuthenticator;
 use self::keys::VerificationKeys;
+use self::legacy::LegacyTokens;
+use self::legacy_hashes::LegacyHashes;
+use self::outbox::Mailer;
 use self::passwords::Passwords;
+use self::revocations::Revocations;
+use self::second_factor::MfaPolicy;
+use self::signing_key::{Ring, Rotation};
 use self::tokens::Mint;
+use self::wallets::Wallets;
 
 /// Folder = schema = URL prefix = process role; also the service's name in audit rows.
 pub(crate) const SERVICE: &str = "auth";
@@ -47,33 +93,72 @@ pub(crate) struct State {
     base: Base,
     pub(crate) authenticator: Arc<TokenAuthenticator>,
     passwords: Passwords,
+    legacy_hashes: LegacyHashes,
+    guesses: Guesses,
+    mfa_policy: MfaPolicy,
+    backup_key: BackupKey,
+    /// None where no mail server is configured.
+    mailer: Option<Mailer>,
+    allow_registration: bool,
     mint: Mint,
+    /// None where the shared secret signs.
+    pub(crate) rotation: Option<Arc<Rotation>>,
+    wallets: Wallets,
+    pub(crate) sealer: Arc<dyn SecretSealer>,
+    pub(crate) security: Arc<dyn SecurityEvents>,
 }
 
 impl State {
     pub(crate) async fn start(
         base: &Base,
-        config: &JwtConfig,
-        sealer: &dyn SecretSealer,
+        sections: &Sections,
+        sealer: Arc<dyn SecretSealer>,
+        security: Arc<dyn SecurityEvents>,
     ) -> Result<Arc<Self>, StartError> {
+        let config = &sections.jwt;
         config.validate()?;
+        sections.auth.validate()?;
         let secret = config.secret()?.expose().as_bytes();
         let lifetimes = config.lifetimes();
-        let (signer, keys) = match config.algorithm {
+        let (rotation, ring, keys) = match config.algorithm {
             Algorithm::EdDSA => {
-                let signer = signing_key::find_or_make(base, sealer).await?;
-                (signer, VerificationKeys::published(base, lifetimes.access).await?)
+                let rotation = Rotation::start(base, Arc::clone(&sealer), config.rotation()).await?;
+                let (ring, keys) =
+                    (rotation.ring(), VerificationKeys::published(base, lifetimes.access).await?);
+                (Some(Arc::new(rotation)), ring, keys)
             }
             Algorithm::HS256 => {
-                (Signer::hs256(secret), VerificationKeys::shared(base, VerificationKey::hs256(secret)))
+                let ring = Arc::new(Ring::shared(Signer::hs256(secret)));
+                (None, ring, VerificationKeys::shared(base, VerificationKey::hs256(secret)))
             }
         };
+        let legacy = config.accept_legacy_tokens.then(|| LegacyTokens::new(base, secret));
+        let revocations = Revocations::start(base).await?;
+        let mfa_policy = MfaPolicy::new(&sections.auth.require_mfa_for_roles);
+        let api_keys = KeyAuthenticator::new(base, mfa_policy.clone());
         let rules = Rules::new(config.algorithm, &config.issuer, &config.audience);
         Ok(Arc::new(Self {
             base: base.clone(),
-            authenticator: Arc::new(TokenAuthenticator::new(base, rules, keys)),
+            authenticator: Arc::new(TokenAuthenticator::new(
+                base,
+                rules,
+                keys,
+                legacy,
+                revocations,
+                api_keys,
+            )),
             passwords: Passwords::start()?,
-            mint: Mint::new(signer, config, lifetimes),
+            legacy_hashes: LegacyHashes::new(base),
+            guesses: Guesses::new(&sections.auth),
+            mfa_policy,
+            backup_key: BackupKey::derive(secret),
+            mailer: Mailer::new(&sections.smtp)?,
+            allow_registration: sections.auth.allow_registration,
+            mint: Mint::new(ring, config, secret),
+            rotation,
+            wallets: Wallets::start(base, sections, secret).await?,
+            sealer,
+            security,
         }))
     }
 

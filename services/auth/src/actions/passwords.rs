@@ -6,15 +6,43 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use nsl_core::config::Secret;
-use nsl_crypto::password::{self, PasswordError};
+use nsl_crypto::password::{self, MAX_PASSWORD_LEN, PasswordError};
 use nsl_crypto::token::random_token;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::domain::legacy_hash::{LegacyHash, Work};
 use crate::error::Error;
 
 /// How many wait for a core. At 20 ms each on two cores the last of them waits 0.6 s.
 const WAITING: usize = 64;
+
+/// What a comparison found.
+pub(super) struct Checked {
+    pub(super) matches: bool,
+    /// The hash to store in place of one of an older form.
+    pub(super) renewed: Option<String>,
+}
+
+fn compare(stored: Option<&str>, dummy: &str, password: &[u8], work: Work) -> crate::Result<Checked> {
+    let legacy = stored.and_then(LegacyHash::parse);
+    let argon2 = stored.filter(|_| legacy.is_none());
+    let verdict = password::verify(argon2.unwrap_or(dummy), password);
+    // Nobody's password is longer, and bcrypt reads no more than 72 bytes of it.
+    let is_short = password.len() <= MAX_PASSWORD_LEN;
+    let legacy_matches = is_short && work.matches(legacy.as_ref(), password);
+    let matches = match verdict {
+        _ if legacy.is_some() => legacy_matches,
+        Ok(matches) => matches && stored.is_some(),
+        Err(error) => {
+            // To a stranger this user has a wrong password; the operator has to set a new one.
+            tracing::error!(%error, "a stored password hash cannot be used");
+            false
+        }
+    };
+    let is_outdated = matches && stored.is_some_and(password::needs_rehash);
+    Ok(Checked { matches, renewed: is_outdated.then(|| password::hash(password)).transpose()? })
+}
 
 /// The pool.
 pub(super) struct Passwords {
@@ -36,19 +64,17 @@ impl Passwords {
         })
     }
 
-    /// Whether the password belongs to the stored hash; without one, false after the same work.
-    pub(super) async fn matches(&self, stored: Option<&str>, given: Secret) -> crate::Result<bool> {
-        let is_known = stored.is_some();
-        let stored: Arc<str> = stored.map_or_else(|| Arc::clone(&self.dummy), Arc::from);
-        let verdict = self.run(move || password::verify(&stored, given.expose().as_bytes())).await?;
-        match verdict {
-            Ok(matches) => Ok(matches && is_known),
-            Err(error) => {
-                // To a stranger this user has a wrong password; the operator has to set a new one.
-                tracing::error!(%error, "a stored password hash cannot be used");
-                Ok(false)
-            }
-        }
+    /// Whether the password belongs to the stored hash; without one, it does not, after the same work: that of
+    /// Argon2id, and of every legacy form that is still there.
+    pub(super) async fn check(
+        &self,
+        stored: Option<&str>,
+        given: Secret,
+        legacy: Work,
+    ) -> crate::Result<Checked> {
+        let stored = stored.map(str::to_owned);
+        let dummy = Arc::clone(&self.dummy);
+        self.run(move || compare(stored.as_deref(), &dummy, given.expose().as_bytes(), legacy)).await?
     }
 
     /// The hash to store.
@@ -83,10 +109,16 @@ mod tests {
     async fn a_password_matches_its_own_hash_only() {
         let passwords = Passwords::start().unwrap();
         let hash = passwords.hash(secret("correct horse battery")).await.unwrap();
-        assert!(passwords.matches(Some(&hash), secret("correct horse battery")).await.unwrap());
-        assert!(!passwords.matches(Some(&hash), secret("Correct horse battery")).await.unwrap());
-        assert!(!passwords.matches(None, secret("correct horse battery")).await.unwrap());
-        assert!(!passwords.matches(Some("no hash"), secret("correct horse battery")).await.unwrap());
+        let check = async |stored: Option<&str>, given: &str, legacy: Work| {
+            let checked = passwords.check(stored, secret(given), legacy).await.unwrap();
+            (checked.matches, checked.renewed)
+        };
+        for legacy in [Work::default(), Work { pbkdf2: true, bcrypt_cost: 4 }] {
+            assert_eq!(check(Some(&hash), "correct horse battery", legacy).await, (true, None));
+            assert_eq!(check(Some(&hash), "Correct horse battery", legacy).await, (false, None));
+            assert_eq!(check(None, "correct horse battery", legacy).await, (false, None));
+            assert_eq!(check(Some("no hash"), "correct horse battery", legacy).await, (false, None));
+        }
         let longer = "x".repeat(password::MAX_PASSWORD_LEN + 1);
         assert!(matches!(passwords.hash(secret(&longer)).await, Err(Error::Invalid(_))));
     }

@@ -1,24 +1,27 @@
 //! The tokens of a session: a signed access token and an opaque refresh token.
 
-use jiff::Timestamp;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
 use nsl_core::ids::{SessionId, TenantId, UserId};
 use nsl_crypto::digest::Sha256Digest;
-use nsl_crypto::token::{Token, random_token, token_hash};
+use nsl_crypto::token::token_hash;
 use uuid::Uuid;
 
+use super::signing_key::Ring;
 use crate::config::{JwtConfig, Lifetimes};
+use crate::domain::refresh::{self, RefreshKey, RefreshToken};
 use crate::domain::token::{CLIENT_ID, Claims, Signer};
 use crate::error::Error;
 use crate::store::users::Grants;
 
-/// Tells people and secret scanners what it is.
-const REFRESH_PREFIX: &str = "nslr_";
-/// The prefix and 32 bytes in base64url.
-const REFRESH_CHARS: usize = REFRESH_PREFIX.len() + 43;
+/// Clocks of two hosts differ by less.
+const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// Makes tokens.
 pub(super) struct Mint {
-    signer: Signer,
+    ring: Arc<Ring>,
+    refresh_key: RefreshKey,
     issuer: String,
     audience: String,
     lifetimes: Lifetimes,
@@ -29,7 +32,7 @@ pub(crate) struct Tokens {
     pub(crate) access: String,
     /// Seconds.
     pub(crate) expires_in: i64,
-    pub(crate) refresh: Token,
+    pub(crate) refresh: RefreshToken,
 }
 
 /// Tokens before their session is stored.
@@ -41,68 +44,86 @@ pub(super) struct Minted {
     pub(super) refresh_expires: Timestamp,
 }
 
+/// Whose tokens they are.
+#[derive(Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) user: UserId,
+    pub(super) tenant: TenantId,
+    pub(super) session: SessionId,
+}
+
 impl Mint {
-    pub(super) fn new(signer: Signer, config: &JwtConfig, lifetimes: Lifetimes) -> Self {
-        Self { signer, issuer: config.issuer.clone(), audience: config.audience.clone(), lifetimes }
+    pub(super) fn new(ring: Arc<Ring>, config: &JwtConfig, secret: &[u8]) -> Self {
+        Self {
+            ring,
+            refresh_key: RefreshKey::derive(secret),
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            lifetimes: config.lifetimes(),
+        }
     }
 
-    pub(super) fn signer(&self) -> &Signer {
-        &self.signer
+    /// The key that signs now.
+    pub(super) fn signer(&self, now: Timestamp) -> Option<Arc<Signer>> {
+        self.ring.signer(now)
     }
 
-    /// Tokens for a session. Signed before any transaction, since the key may be in another process.
-    pub(super) fn tokens(
+    /// When every access token that was signed until now has expired, on every host.
+    pub(super) fn all_expired(&self, now: Timestamp) -> Timestamp {
+        now + self.lifetimes.access + SKEW
+    }
+
+    /// The first tokens of a session. Signed before any transaction, since the key may be in another process.
+    pub(super) fn first(&self, holder: Holder, grants: &Grants, now: Timestamp) -> crate::Result<Minted> {
+        self.minted(holder, grants, refresh::first(), now)
+    }
+
+    /// Those that follow a refresh token of a generation.
+    pub(super) fn next(
         &self,
-        user: UserId,
-        tenant: TenantId,
-        session: SessionId,
-        grants: Grants,
+        holder: Holder,
+        grants: &Grants,
+        (token, generation): (&str, i32),
         now: Timestamp,
     ) -> crate::Result<Minted> {
-        let lifetime = self.lifetimes.access.as_secs();
+        let next = self.refresh_key.successor(holder.session, generation + 1, token);
+        self.minted(holder, grants, next, now)
+    }
+
+    fn minted(
+        &self,
+        holder: Holder,
+        grants: &Grants,
+        refresh: RefreshToken,
+        now: Timestamp,
+    ) -> crate::Result<Minted> {
+        // A role that ends sooner takes the token with it.
+        let end = now + self.lifetimes.access;
+        let end = grants.until.map_or(end, |until| until.min(end));
         let claims = Claims {
             iss: self.issuer.clone(),
-            sub: user,
+            sub: holder.user,
             aud: self.audience.clone(),
-            exp: now.as_second() + lifetime,
+            exp: end.as_second(),
             iat: now.as_second(),
             jti: Uuid::now_v7(),
             client_id: CLIENT_ID.to_owned(),
-            tenant,
-            sid: session,
-            name: grants.username,
+            tenant: holder.tenant,
+            sid: holder.session,
+            name: grants.username.clone(),
             scope: grants.permissions.join(" "),
-            roles: grants.roles,
+            roles: grants.roles.clone(),
         };
-        let refresh = random_token(REFRESH_PREFIX);
+        let signer =
+            self.signer(now).ok_or_else(|| Error::internal("there is no key that signs access tokens"))?;
         Ok(Minted {
-            refresh_hash: token_hash(refresh.expose()),
+            refresh_hash: token_hash(&refresh),
             refresh_expires: now + self.lifetimes.refresh,
             tokens: Tokens {
-                access: self.signer.sign(&claims).map_err(Error::internal)?,
-                expires_in: lifetime,
+                access: signer.sign(&claims).map_err(Error::internal)?,
+                expires_in: claims.exp - claims.iat,
                 refresh,
             },
         })
-    }
-}
-
-/// What is stored of a refresh token; None for a text that cannot be one.
-pub(super) fn refresh_hash(token: &str) -> Option<Sha256Digest> {
-    (token.len() == REFRESH_CHARS && token.starts_with(REFRESH_PREFIX)).then(|| token_hash(token))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refresh_token_is_known_by_its_form() {
-        let token = random_token(REFRESH_PREFIX);
-        assert_eq!(refresh_hash(token.expose()), Some(token_hash(token.expose())));
-        assert_eq!(refresh_hash(&token.expose()[1..]), None);
-        assert_eq!(refresh_hash(&format!("{}x", token.expose())), None);
-        assert_eq!(refresh_hash(random_token("nslk_").expose()), None);
-        assert_eq!(refresh_hash(""), None);
     }
 }

@@ -9,6 +9,7 @@ use nsl_core::ids::UserId;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::roles::covers;
 use super::{SERVICE, State};
 use crate::domain::user::{NewUser, Violation, check};
 use crate::error::Error;
@@ -46,7 +47,7 @@ impl State {
             work.rollback().await?;
             return Err(refusal(error));
         }
-        let member = users::member(&work, tenant, user, now).await?.ok_or(DbError::NoRow("member"))?;
+        let member = users::member(&work, tenant, user, by, now).await?.ok_or(DbError::NoRow("member"))?;
         work.event(user_stream(user), &UserCreated { user_id: user, roles: &names })?;
         work.audit(Audit::new(SERVICE, "CREATE_USER", "user", user.to_string(), AuditResult::Success));
         let view = view(member);
@@ -58,7 +59,8 @@ impl State {
     /// One user of the caller's tenant.
     pub(crate) async fn user(&self, caller: &Caller, user: UserId) -> crate::Result<Member> {
         let (tenant, now) = (caller.tenant(), self.base.clock.now());
-        let member = users::member(&self.base.db.read(Login::Api, tenant), tenant, user, now).await?;
+        let (read, viewer) = (self.base.db.read(Login::Api, tenant), caller.principal.user);
+        let member = users::member(&read, tenant, user, viewer, now).await?;
         member.ok_or(Error::UserNotFound)
     }
 
@@ -71,12 +73,16 @@ impl State {
     ) -> crate::Result<Vec<Member>> {
         let (tenant, now) = (caller.tenant(), self.base.clock.now());
         let read = self.base.db.read(Login::Api, tenant);
-        Ok(users::members(&read, tenant, after, i64::from(limit.0) + 1, now).await?)
+        Ok(users::members(&read, tenant, after, i64::from(limit.0) + 1, caller.principal.user, now).await?)
     }
 }
 
 /// The ids and names of the roles asked for. Nobody gives a permission that they lack.
-fn chosen(caller: &Caller, asked: &[String], known: &[Role]) -> crate::Result<(Vec<Uuid>, Vec<String>)> {
+pub(super) fn chosen(
+    caller: &Caller,
+    asked: &[String],
+    known: &[Role],
+) -> crate::Result<(Vec<Uuid>, Vec<String>)> {
     let mut chosen: Vec<&Role> = Vec::with_capacity(asked.len());
     let mut unknown = Vec::new();
     for (index, name) in asked.iter().enumerate() {
@@ -86,7 +92,7 @@ fn chosen(caller: &Caller, asked: &[String], known: &[Role]) -> crate::Result<(V
             Some(role) => chosen.push(role),
             None => unknown.push(Violation::new(
                 format!("/roles/{index}"),
-                "there is no such role; the built-in ones are Administrator, User, Developer, Auditor and Operator",
+                "there is no such role; GET /api/v1/auth/roles lists those there are",
             )),
         }
     }
@@ -94,15 +100,12 @@ fn chosen(caller: &Caller, asked: &[String], known: &[Role]) -> crate::Result<(V
         return Err(Error::Invalid(unknown));
     }
     for role in &chosen {
-        if let Some(excess) = role.permissions.iter().find(|name| !caller.principal.permissions.allows(name))
-        {
-            return Err(Error::RoleExceedsCaller { role: role.name.clone(), permission: excess.clone() });
-        }
+        covers(caller, &role.name, &role.permissions)?;
     }
     Ok(chosen.into_iter().map(|role| (role.id, role.name.clone())).unzip())
 }
 
-fn refusal(error: DbError) -> Error {
+pub(super) fn refusal(error: DbError) -> Error {
     match error.constraint() {
         Some("users_username_key") => Error::UsernameTaken,
         Some("users_email_key") => Error::EmailTaken,

@@ -20,7 +20,8 @@ struct JwkSet {
 }
 
 /// The public keys that verify access tokens; none where `JWT_SECRET_KEY` signs them (`Jwt:Algorithm` HS256).
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth", operation_id = "authJwks", responses(
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth", operation_id = "authJwks",
+    extensions(("x-rate-limit" = json!("none"))), responses(
     (status = 200, description = "The key set", body = JwkSet)))]
 pub(super) async fn jwks(Extension(state): Extension<Arc<State>>) -> Result<Response, ApiError> {
     let keys = state.published_keys().await?;

@@ -1,4 +1,4 @@
-//! Login, refresh, logout, and who one is.
+//! Login, refresh, logout, who one is, and the sessions that go on.
 
 use std::sync::Arc;
 
@@ -6,21 +6,24 @@ use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use jiff::Timestamp;
 use nsl_core::ApiError;
 use nsl_core::caller::Origin;
 use nsl_core::config::Secret;
-use nsl_core::http::{Allowed, Body, Problem};
-use nsl_core::ids::{SessionId, TenantId};
+use nsl_core::http::{Allowed, Body, Cursor, Limit, Page, Parts, Problem, Search};
+use nsl_core::ids::{SessionId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Own;
 use super::users::UserView;
 use crate::actions::State;
 use crate::actions::login::Credentials;
+use crate::actions::sessions::Whose;
 use crate::actions::tokens::Tokens;
 use crate::domain::login::Wishes;
 use crate::error::Error;
+use crate::store::sessions::Session;
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = auth::LoginRequest)]
@@ -34,9 +37,9 @@ pub(super) struct LoginRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     totp_code: Option<Secret>,
-    /// The id of the tenant to log in to; without it, the one that the user has been a member of the longest.
+    /// The name or the id of the tenant to log in to; without it, the one that the user has been a member of the longest.
     #[serde(default)]
-    tenant: Option<TenantId>,
+    tenant: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -52,7 +55,7 @@ pub(super) struct RefreshRequest {
 #[derive(Serialize, ToSchema)]
 #[schema(as = auth::TokenResponse)]
 #[serde(rename_all = "camelCase")]
-struct TokenResponse {
+pub(super) struct TokenResponse {
     /// A JWT (RFC 9068), for `Authorization: Bearer`.
     access_token: String,
     /// `Bearer`.
@@ -63,24 +66,27 @@ struct TokenResponse {
     refresh_token: String,
 }
 
-fn answer(tokens: Tokens) -> Response {
+pub(super) fn answer(tokens: Tokens) -> Response {
     let body = TokenResponse {
         access_token: tokens.access,
         token_type: "Bearer",
         expires_in: tokens.expires_in,
-        refresh_token: tokens.refresh.expose().to_owned(),
+        refresh_token: (*tokens.refresh).clone(),
     };
     // RFC 6749 section 5.1: no cache keeps tokens.
     ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
 /// Starts a session with a username and a password.
-#[utoipa::path(post, path = "/login", tag = "auth", operation_id = "authLogin", request_body = LoginRequest, responses(
+#[utoipa::path(post, path = "/login", tag = "auth", operation_id = "authLogin",
+    extensions(("x-rate-limit" = json!("login"))), request_body = LoginRequest, responses(
     (status = 200, description = "The session's tokens", body = TokenResponse),
     (status = 400, description = "Malformed", body = Problem),
-    (status = 401, description = "Wrong username or password, or an account that cannot log in", body = Problem),
+    (status = 401, description = "Wrong username or password, an account that cannot log in, or a code that is needed \
+        or wrong", body = Problem),
     (status = 403, description = "Not a member of the tenant asked for", body = Problem),
     (status = 422, description = "A field cannot be accepted", body = Problem),
+    (status = 429, description = "Too many logins in a minute", body = Problem),
     (status = 503, description = "Too many logins at once", body = Problem)))]
 pub(super) async fn login(
     Extension(state): Extension<Arc<State>>,
@@ -88,12 +94,17 @@ pub(super) async fn login(
     Body(request): Body<LoginRequest>,
 ) -> Result<Response, ApiError> {
     let LoginRequest { username, password, totp_code, tenant } = request;
-    let wishes = Wishes { tenant, has_totp_code: totp_code.is_some() };
-    let tokens = state.login(origin, Credentials { username, password, wishes }).await?;
+    let tenant = match tenant {
+        Some(text) => Some(state.named_tenant(&text).await?),
+        None => None,
+    };
+    let wishes = Wishes { tenant };
+    let tokens = state.login(origin, Credentials { username, password, totp_code, wishes }).await?;
     Ok(answer(tokens))
 }
 
-/// Exchanges a refresh token for the next tokens of its session. A refresh token that was used before ends the session.
+/// Exchanges a refresh token for the next tokens of its session. Two tabs that do so within 10 s get the same ones; any
+/// other use of a refresh token that was used before ends the session.
 #[utoipa::path(post, path = "/refresh", tag = "auth", operation_id = "authRefresh", request_body = RefreshRequest,
     responses(
     (status = 200, description = "The next tokens", body = TokenResponse),
@@ -157,4 +168,134 @@ pub(super) async fn me(
         session_id: principal.session,
         permissions: principal.permissions.iter().map(str::to_owned).collect(),
     }))
+}
+
+/// A session: one login, with all the tokens that came of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = auth::SessionView)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SessionView {
+    id: SessionId,
+    tenant_id: TenantId,
+    user_id: UserId,
+    username: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// The login, or the latest refresh.
+    #[schema(value_type = String, format = DateTime)]
+    last_used_at: Timestamp,
+    /// Unless it is refreshed.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    /// Where the login came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    /// Whether this request is of it.
+    current: bool,
+}
+
+impl SessionView {
+    fn of(session: Session, current: Option<SessionId>) -> Self {
+        Self {
+            current: current == Some(session.id),
+            id: session.id,
+            tenant_id: session.tenant_id,
+            user_id: session.user_id,
+            username: session.username,
+            created_at: session.created_at,
+            last_used_at: session.last_used_at,
+            expires_at: session.expires_at,
+            ip_address: session.ip_address,
+            user_agent: session.user_agent,
+        }
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct SessionsQuery {
+    /// A user of the tenant; needs the permission auth:sessions.
+    #[serde(default)]
+    user: Option<UserId>,
+    /// The sessions of everybody in the tenant; needs the permission auth:sessions.
+    #[serde(default)]
+    all: bool,
+    /// 1 to 1000 (100).
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    limit: Limit,
+    /// `nextCursor` of the page before.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+/// The sessions that go on, the latest first: one's own in every tenant, or with auth:sessions those of the tenant.
+#[utoipa::path(get, path = "/sessions", tag = "auth", operation_id = "authListSessions", params(SessionsQuery),
+    security(("bearer" = ["auth:self"])), responses(
+    (status = 200, description = "A page of sessions", body = Page<SessionView>),
+    (status = 400, description = "Malformed", body = Problem),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:self is missing, or auth:sessions for those of others",
+        body = Problem)))]
+pub(super) async fn list(
+    caller: Allowed<Own>,
+    Extension(state): Extension<Arc<State>>,
+    Search(query): Search<SessionsQuery>,
+) -> Result<Json<Page<SessionView>>, ApiError> {
+    let before = query.cursor.as_deref().map(Cursor::read).transpose()?;
+    let whose = match query.user {
+        Some(user) => Whose::User(user),
+        None if query.all => Whose::Tenant,
+        None => Whose::Own,
+    };
+    let current = caller.principal.session;
+    let rows = state.sessions(&caller, whose, before, query.limit).await?;
+    let sessions = rows.into_iter().map(|session| SessionView::of(session, current)).collect();
+    Ok(Json(Page::cut(sessions, query.limit, |session: &SessionView| session.id)?))
+}
+
+/// Ends a session: one of one's own, or with auth:sessions one of the tenant. Its tokens end with it, within a second.
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "auth", operation_id = "authRevokeSession",
+    params(("id" = SessionId, Path, description = "The session's id")),
+    security(("bearer" = ["auth:self"])), responses(
+    (status = 204, description = "The session has ended"),
+    (status = 400, description = "Malformed", body = Problem),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:self is missing", body = Problem),
+    (status = 404, description = "No such session goes on, or it is not yours", body = Problem)))]
+pub(super) async fn revoke(
+    caller: Allowed<Own>,
+    Extension(state): Extension<Arc<State>>,
+    Parts(id): Parts<SessionId>,
+) -> Result<StatusCode, ApiError> {
+    state.revoke_session(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RevokeQuery {
+    /// Whether the session of this request goes on (false).
+    #[serde(default)]
+    keep_current: bool,
+}
+
+/// Ends all of one's sessions, in every tenant, or all others.
+#[utoipa::path(delete, path = "/sessions", tag = "auth", operation_id = "authRevokeSessions", params(RevokeQuery),
+    security(("bearer" = ["auth:self"])), responses(
+    (status = 204, description = "The sessions have ended"),
+    (status = 400, description = "Malformed", body = Problem),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:self is missing", body = Problem)))]
+pub(super) async fn revoke_all(
+    caller: Allowed<Own>,
+    Extension(state): Extension<Arc<State>>,
+    Search(query): Search<RevokeQuery>,
+) -> Result<StatusCode, ApiError> {
+    state.revoke_sessions(&caller, query.keep_current).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Users;
 use crate::actions::State;
+use crate::domain::account::{Changes, Edit, Status};
 use crate::domain::user::NewUser;
 use crate::store::users::Member;
 
@@ -41,6 +42,13 @@ pub(super) struct UserView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     last_login_at: Option<Timestamp>,
+}
+
+impl UserView {
+    /// A page of members out of one row more than the limit.
+    pub(super) fn page(rows: Vec<Member>, limit: Limit) -> Result<Page<Self>, ApiError> {
+        Page::cut(rows.into_iter().map(Self::from).collect(), limit, |user: &Self| user.id)
+    }
 }
 
 impl From<Member> for UserView {
@@ -77,7 +85,7 @@ pub(super) struct CreateUserRequest {
     roles: Vec<String>,
 }
 
-fn default_roles() -> Vec<String> {
+pub(super) fn default_roles() -> Vec<String> {
     vec!["User".to_owned()]
 }
 
@@ -122,10 +130,10 @@ pub(super) struct ListQuery {
     /// 1 to 1000 (100).
     #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
-    limit: Limit,
+    pub(super) limit: Limit,
     /// `nextCursor` of the page before.
     #[serde(default)]
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// The users of the caller's tenant, in the order in which they were made.
@@ -142,8 +150,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<UserView>>, ApiError> {
     let after = query.cursor.as_deref().map(Cursor::read).transpose()?;
     let rows = state.users(&caller, after, query.limit).await?;
-    let users = rows.into_iter().map(UserView::from).collect();
-    Ok(Json(Page::cut(users, query.limit, |user| user.id)?))
+    UserView::page(rows, query.limit).map(Json)
 }
 
 /// One user of the caller's tenant.
@@ -161,4 +168,105 @@ pub(super) async fn get(
     Parts(id): Parts<UserId>,
 ) -> Result<Json<UserView>, ApiError> {
     Ok(Json(state.user(&caller, id).await?.into()))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = auth::UpdateUserRequest)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct UpdateUserRequest {
+    /// `null` takes it away.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    email: Edit<String>,
+    /// `null` takes it away.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    full_name: Edit<String>,
+    #[serde(default)]
+    #[schema(inline)]
+    status: Option<Status>,
+}
+
+/// Changes an account that this tenant manages. A user who is locked or disabled loses their sessions at once.
+#[utoipa::path(patch, path = "/users/{id}", tag = "auth", operation_id = "authUpdateUser",
+    params(("id" = UserId, Path, description = "The user's id")), request_body = UpdateUserRequest,
+    security(("bearer" = ["auth:users"])), responses(
+    (status = 200, description = "The user as it is now", body = UserView),
+    (status = 400, description = "Malformed", body = Problem),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:users is missing, another tenant manages the account, or it may do \
+        more than the caller", body = Problem),
+    (status = 404, description = "This tenant has no such user", body = Problem),
+    (status = 409, description = "The e-mail address is taken, or it is the last administrator", body = Problem),
+    (status = 422, description = "A field cannot be accepted", body = Problem)))]
+pub(super) async fn update(
+    caller: Allowed<Users>,
+    Extension(state): Extension<Arc<State>>,
+    Parts(id): Parts<UserId>,
+    Body(request): Body<UpdateUserRequest>,
+) -> Result<Json<UserView>, ApiError> {
+    let changes = Changes {
+        email: request.email.as_deref(),
+        full_name: request.full_name.as_deref(),
+        status: request.status,
+    };
+    Ok(Json(state.update_user(&caller, id, &changes).await?.into()))
+}
+
+/// Ends a user's membership in this tenant, with their roles and sessions. An account that is a member nowhere any more
+/// is disabled.
+#[utoipa::path(delete, path = "/users/{id}", tag = "auth", operation_id = "authRemoveUser",
+    params(("id" = UserId, Path, description = "The user's id")),
+    security(("bearer" = ["auth:users"])), responses(
+    (status = 204, description = "The user is no member any more"),
+    (status = 400, description = "Malformed", body = Problem),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:users is missing, or the user may do more than the caller",
+        body = Problem),
+    (status = 404, description = "This tenant has no such user", body = Problem),
+    (status = 409, description = "It is the last administrator", body = Problem)))]
+pub(super) async fn remove(
+    caller: Allowed<Users>,
+    Extension(state): Extension<Arc<State>>,
+    Parts(id): Parts<UserId>,
+) -> Result<StatusCode, ApiError> {
+    state.remove_user(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Keeps a user out until they are unlocked; their sessions end at once.
+#[utoipa::path(post, path = "/users/{id}/lock", tag = "auth", operation_id = "authLockUser",
+    params(("id" = UserId, Path, description = "The user's id")),
+    security(("bearer" = ["auth:users"])), responses(
+    (status = 200, description = "The user as it is now", body = UserView),
+    (status = 400, description = "Malformed", body = Problem),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:users is missing, another tenant manages the account, or it may do \
+        more than the caller", body = Problem),
+    (status = 404, description = "This tenant has no such user", body = Problem),
+    (status = 409, description = "It is the last administrator", body = Problem)))]
+pub(super) async fn lock(
+    caller: Allowed<Users>,
+    Extension(state): Extension<Arc<State>>,
+    Parts(id): Parts<UserId>,
+) -> Result<Json<UserView>, ApiError> {
+    Ok(Json(state.lock_user(&caller, id).await?.into()))
+}
+
+/// Lets a user in again, and forgets their wrong passwords.
+#[utoipa::path(post, path = "/users/{id}/unlock", tag = "auth", operation_id = "authUnlockUser",
+    params(("id" = UserId, Path, description = "The user's id")),
+    security(("bearer" = ["auth:users"])), responses(
+    (status = 200, description = "The user as it is now", body = UserView),
+    (status = 400, description = "Malformed", body = Problem),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:users is missing, another tenant manages the account, or it may do \
+        more than the caller", body = Problem),
+    (status = 404, description = "This tenant has no such user", body = Problem)))]
+pub(super) async fn unlock(
+    caller: Allowed<Users>,
+    Extension(state): Extension<Arc<State>>,
+    Parts(id): Parts<UserId>,
+) -> Result<Json<UserView>, ApiError> {
+    Ok(Json(state.unlock_user(&caller, id).await?.into()))
 }

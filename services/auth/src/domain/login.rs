@@ -4,13 +4,16 @@
 use jiff::Timestamp;
 use nsl_core::ids::{TenantId, UserId};
 
-use crate::error::Error;
+use crate::domain::lockout::Standing;
+use crate::error::{CredentialError, Error};
 
 /// The account that a login names, as far as the decision needs it.
 pub(crate) struct Account {
     pub(crate) id: UserId,
     pub(crate) status: String,
     pub(crate) locked_until: Option<Timestamp>,
+    /// What was guessed from where this request comes from.
+    pub(crate) standing: Standing,
     /// The tenants that the user is a member of, the oldest membership first.
     pub(crate) tenants: Vec<TenantId>,
 }
@@ -18,7 +21,6 @@ pub(crate) struct Account {
 /// What the request asks for beside the credentials.
 pub(crate) struct Wishes {
     pub(crate) tenant: Option<TenantId>,
-    pub(crate) has_totp_code: bool,
 }
 
 /// Why a login was denied, as the audit log keeps it.
@@ -31,6 +33,9 @@ pub(crate) enum Denial {
     NoTenant,
     NotAMember,
     TotpNotEnrolled,
+    TotpRequired,
+    WrongCode,
+    TenantSuspended,
 }
 
 impl Denial {
@@ -43,12 +48,15 @@ impl Denial {
             Self::NoTenant => "no_tenant",
             Self::NotAMember => "not_a_member",
             Self::TotpNotEnrolled => "totp_not_enrolled",
+            Self::TotpRequired => "totp_required",
+            Self::WrongCode => "wrong_code",
+            Self::TenantSuspended => "tenant_suspended",
         }
     }
 
     /// Whether it counts as an attempt to guess.
     pub(crate) fn is_guess(self) -> bool {
-        self == Self::WrongPassword
+        matches!(self, Self::WrongPassword | Self::WrongCode)
     }
 }
 
@@ -63,6 +71,9 @@ impl From<Denial> for Error {
             | Denial::NoTenant => Self::InvalidCredentials,
             Denial::NotAMember => Self::NotAMember,
             Denial::TotpNotEnrolled => Self::TotpNotEnrolled,
+            Denial::TotpRequired => CredentialError::TotpRequired.into(),
+            Denial::WrongCode => CredentialError::TotpInvalid.into(),
+            Denial::TenantSuspended => Self::TenantSuspended,
         }
     }
 }
@@ -75,6 +86,10 @@ pub(crate) fn decide(
     now: Timestamp,
 ) -> Result<(UserId, TenantId), Denial> {
     let account = account.ok_or(Denial::UnknownUser)?;
+    // Whether the guess was right is nothing to decide by any more, and it is not counted.
+    if account.standing.is_locked(now) {
+        return Err(Denial::Locked);
+    }
     if !password_matches {
         return Err(Denial::WrongPassword);
     }
@@ -88,10 +103,6 @@ pub(crate) fn decide(
     let tenant = wishes.tenant.unwrap_or(first);
     if !account.tenants.contains(&tenant) {
         return Err(Denial::NotAMember);
-    }
-    // Ignoring a code would let its owner believe that it protects something.
-    if wishes.has_totp_code {
-        return Err(Denial::TotpNotEnrolled);
     }
     Ok((account.id, tenant))
 }
@@ -109,21 +120,22 @@ mod tests {
             id: UserId::generate(),
             status: "active".to_owned(),
             locked_until: None,
+            standing: Standing::default(),
             tenants: vec![TenantId::DEFAULT, TenantId::generate()],
         }
     }
 
     fn plain() -> Wishes {
-        Wishes { tenant: None, has_totp_code: false }
+        Wishes { tenant: None }
     }
 
     #[test]
     fn the_oldest_membership_is_taken_unless_another_is_asked_for() {
         let account = account();
         assert_eq!(decide(Some(&account), true, &plain(), NOW), Ok((account.id, account.tenants[0])));
-        let second = Wishes { tenant: Some(account.tenants[1]), ..plain() };
+        let second = Wishes { tenant: Some(account.tenants[1]) };
         assert_eq!(decide(Some(&account), true, &second, NOW), Ok((account.id, account.tenants[1])));
-        let other = Wishes { tenant: Some(TenantId::generate()), ..plain() };
+        let other = Wishes { tenant: Some(TenantId::generate()) };
         assert_eq!(decide(Some(&account), true, &other, NOW), Err(Denial::NotAMember));
     }
 
@@ -133,7 +145,10 @@ mod tests {
         let locked_for_now = Account { locked_until: Some(NOW + SignedDuration::from_secs(1)), ..account() };
         let disabled = Account { status: "disabled".to_owned(), ..account() };
         let homeless = Account { tenants: Vec::new(), ..account() };
-        let eager = Wishes { tenant: Some(TenantId::generate()), has_totp_code: true };
+        let guessed =
+            Standing { locked_until: Some(NOW + SignedDuration::from_secs(1)), ..Standing::default() };
+        let guessed_at = Account { standing: guessed, ..account() };
+        let eager = Wishes { tenant: Some(TenantId::generate()) };
         for (account, matches, expected) in [
             (None, false, Denial::UnknownUser),
             (None, true, Denial::UnknownUser),
@@ -141,6 +156,8 @@ mod tests {
             (Some(&locked), false, Denial::WrongPassword),
             (Some(&locked), true, Denial::Locked),
             (Some(&locked_for_now), true, Denial::Locked),
+            (Some(&guessed_at), true, Denial::Locked),
+            (Some(&guessed_at), false, Denial::Locked),
             (Some(&disabled), true, Denial::Disabled),
             (Some(&homeless), true, Denial::NoTenant),
         ] {
@@ -150,11 +167,5 @@ mod tests {
         }
         let was_locked = Account { locked_until: Some(NOW), ..account() };
         assert!(decide(Some(&was_locked), true, &plain(), NOW).is_ok());
-    }
-
-    #[test]
-    fn a_code_without_a_second_factor_is_not_ignored() {
-        let wishes = Wishes { has_totp_code: true, ..plain() };
-        assert_eq!(decide(Some(&account()), true, &wishes, NOW), Err(Denial::TotpNotEnrolled));
     }
 }

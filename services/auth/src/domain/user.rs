@@ -3,9 +3,12 @@
 
 use nsl_crypto::password::MAX_PASSWORD_LEN;
 use serde::Serialize;
+use zxcvbn::{Score, zxcvbn};
 
 /// NIST SP 800-63B asks for 8 as the least; this is a service that guards keys.
 pub(crate) const MIN_PASSWORD_CHARS: usize = 12;
+/// What a guesser of this service tries first, beside what belongs to the user.
+const HOUSE_WORDS: [&str; 5] = ["neo", "nsl", "service", "layer", "neoservicelayer"];
 /// `login_attempts` keeps names up to this length, also of users that do not exist.
 const MAX_ATTEMPTED_NAME: usize = 255;
 /// More roles than that are a mistake, and each is looked up.
@@ -34,11 +37,20 @@ pub(crate) struct NewUser<'a> {
     pub(crate) roles: &'a [String],
 }
 
+/// Whose password it is: a guesser tries these words first.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) username: &'a str,
+    pub(crate) email: Option<&'a str>,
+    pub(crate) full_name: Option<&'a str>,
+}
+
 /// Everything that is wrong with a new user, so that one answer names all of it.
 pub(crate) fn check(user: &NewUser<'_>, password: &str) -> Result<(), Vec<Violation>> {
     let mut found = Vec::new();
     found.extend(username(user.username).err());
-    found.extend(self::password(user.username, password).err());
+    let owner = Owner { username: user.username, email: user.email, full_name: user.full_name };
+    found.extend(self::password("/password", &owner, password).err());
     found.extend(user.email.and_then(|address| email(address).err()));
     found.extend(user.full_name.and_then(|name| full_name(name).err()));
     if user.roles.len() > MAX_ROLES {
@@ -67,21 +79,52 @@ fn username(name: &str) -> Result<(), Violation> {
     Ok(())
 }
 
-fn password(username: &str, password: &str) -> Result<(), Violation> {
-    let refuse = |detail: String| Err(Violation::new("/password", detail));
+/// Whether a password may be set; the pointer is that of the field that brought it.
+pub(crate) fn password(pointer: &str, owner: &Owner<'_>, password: &str) -> Result<(), Violation> {
+    let refuse = |detail: String| Err(Violation::new(pointer, detail));
     if password.chars().count() < MIN_PASSWORD_CHARS {
         return refuse(format!("a password has at least {MIN_PASSWORD_CHARS} characters"));
     }
     if password.len() > MAX_PASSWORD_LEN {
         return refuse(format!("a password has at most {MAX_PASSWORD_LEN} bytes"));
     }
-    if password.to_lowercase() == username.to_lowercase() {
+    if password.to_lowercase() == owner.username.to_lowercase() {
         return refuse("the password is the username; choose another one".to_owned());
     }
-    Ok(())
+    match weakness(owner, password) {
+        Some(reason) => refuse(reason),
+        None => Ok(()),
+    }
 }
 
-fn email(address: &str) -> Result<(), Violation> {
+/// Why a password can be guessed in less than 10^8 tries, if it can.
+fn weakness(owner: &Owner<'_>, password: &str) -> Option<String> {
+    let mut inputs = HOUSE_WORDS.to_vec();
+    inputs.push(owner.username);
+    inputs.extend(owner.email);
+    inputs.extend(owner.email.and_then(|address| address.split('@').next()));
+    inputs.extend(owner.full_name.iter().flat_map(|name| name.split_whitespace()));
+    let found = zxcvbn(password, &inputs);
+    if found.score() >= Score::Three {
+        return None;
+    }
+    let mut reason = "the password is too easy to guess".to_owned();
+    if let Some(feedback) = found.feedback() {
+        if let Some(warning) = feedback.warning() {
+            reason = format!("{reason}: {warning}");
+        }
+        for suggestion in feedback.suggestions() {
+            reason = format!("{} {suggestion}", full_stop(reason));
+        }
+    }
+    Some(full_stop(reason))
+}
+
+fn full_stop(text: String) -> String {
+    if text.ends_with('.') { text } else { format!("{text}.") }
+}
+
+pub(super) fn email(address: &str) -> Result<(), Violation> {
     let refuse = |detail: &str| Err(Violation::new("/email", detail));
     if !(3..=255).contains(&address.chars().count()) {
         return refuse("an e-mail address has 3 to 255 characters");
@@ -96,7 +139,7 @@ fn email(address: &str) -> Result<(), Violation> {
     }
 }
 
-fn full_name(name: &str) -> Result<(), Violation> {
+pub(super) fn full_name(name: &str) -> Result<(), Violation> {
     if name.chars().count() > 255 || name.contains(char::is_control) {
         return Err(Violation::new(
             "/fullName",
@@ -157,8 +200,8 @@ mod tests {
 
     #[test]
     fn passwords() {
-        let longest = "é".repeat(MAX_PASSWORD_LEN / 2);
-        for good in ["123456789012", "пароль пароль", longest.as_str()] {
+        let longest = format!("correct horse battery{}", "é".repeat((MAX_PASSWORD_LEN - 21) / 2));
+        for good in ["correct horse battery", "вьюга мглою крыла", longest.as_str()] {
             assert!(pointers(&named("ann"), good).is_empty(), "{good}");
         }
         let longer = "x".repeat(MAX_PASSWORD_LEN + 1);
@@ -166,6 +209,29 @@ mod tests {
             assert_eq!(pointers(&named("ann"), bad), ["/password"], "{bad}");
         }
         assert_eq!(pointers(&named("Administrator"), "administratoR"), ["/password"]);
+    }
+
+    #[test]
+    fn what_is_easy_to_guess_is_refused_and_says_why() {
+        for (bad, why) in [
+            ("123456789012", "guess"),
+            ("passwordpassword", "guess"),
+            ("qwertyuiop12", "guess"),
+            ("P@ssw0rd1234", "common"),
+            ("aaaaaaaaaaaaaaaa", "Repeats"),
+        ] {
+            let violations = check(&named("ann"), bad).unwrap_err();
+            assert!(violations[0].detail.contains(why), "{bad}: {}", violations[0].detail);
+        }
+        // Good for anybody else.
+        let user = NewUser {
+            email: Some("wilhelmina.van.oranje@example.org"),
+            full_name: Some("Wilhelmina van Oranje"),
+            ..named("wilhelmina82")
+        };
+        for bad in ["wilhelmina82!", "wilhelmina.van.oranje", "neoservicelayer1"] {
+            assert_eq!(pointers(&user, bad), ["/password"], "{bad}");
+        }
     }
 
     #[test]

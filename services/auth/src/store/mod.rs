@@ -4,8 +4,20 @@
 //! hashes of refresh tokens; keys that sign access tokens, the private half wrapped; every attempt to log in. Never a
 //! password, a token or a private key.
 
+/// API keys.
+pub(crate) mod api_keys;
 /// Attempts to log in.
 pub(crate) mod attempts;
+/// Passwords, and tokens that go out by mail.
+pub(crate) mod credentials;
+/// Second factors and the codes that stand in for one.
+pub(crate) mod factors;
+/// Wrong passwords by the place that they came from.
+pub(crate) mod origins;
+/// Mail to be sent.
+pub(crate) mod outbox;
+/// The feed of revocations.
+pub(crate) mod revocations;
 /// Roles and what they permit.
 pub(crate) mod roles;
 /// Sessions and their refresh tokens.
@@ -14,8 +26,23 @@ pub(crate) mod sessions;
 pub(crate) mod signing_keys;
 /// Users, their memberships and what they may do.
 pub(crate) mod users;
+/// Wallets, and the challenges that were answered.
+pub(crate) mod wallets;
 
 use nsl_core::db::sql::Checked;
 
 /// Every statement, for the test that checks them on a migrated database.
-pub const ALL: &[&[Checked]] = &[attempts::ALL, roles::ALL, sessions::ALL, signing_keys::ALL, users::ALL];
+pub const ALL: &[&[Checked]] = &[
+    api_keys::ALL,
+    attempts::ALL,
+    credentials::ALL,
+    factors::ALL,
+    origins::ALL,
+    outbox::ALL,
+    revocations::ALL,
+    roles::ALL,
+    sessions::ALL,
+    signing_keys::ALL,
+    users::ALL,
+    wallets::ALL,
+];

@@ -121,7 +121,8 @@ async fn bodies_that_do_not_fit_are_named_and_never_fail_us() -> anyhow::Result<
         (with("password", json!("a\u{0}b")), (401, "auth.invalid_credentials")),
         (with("password", json!("x".repeat(100_000))), (401, "auth.invalid_credentials")),
         (with("totpCode", json!("123456")), (422, "auth.totp_not_enrolled")),
-        (with("tenant", json!("default")), (400, "core.invalid_body")),
+        (with("tenant", json!(7)), (400, "core.invalid_body")),
+        (with("tenant", json!("no such \u{0}")), (403, "auth.not_a_member")),
         (with("tenant", json!(Uuid::now_v7())), (403, "auth.not_a_member")),
         (with("remember", json!(true)), (400, "core.invalid_body")),
     ] {

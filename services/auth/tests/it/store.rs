@@ -9,6 +9,7 @@ use nsl_core::db::sql;
 use nsl_testkit::{TestDb, eventually, pools};
 use serde_json::json;
 
+use crate::mfa::enrol;
 use crate::world::{ADMIN, PASSWORD, Root, Tokens, World, config, refusal, start};
 
 #[tokio::test]
@@ -27,6 +28,19 @@ async fn no_secret_stands_in_the_clear() -> anyhow::Result<()> {
     let first = world.tokens(ADMIN).await;
     let second = Tokens::of(&world.refresh(&first.refresh).await.expect(StatusCode::OK));
     world.login(ADMIN, "a wrong password of the tests").await.expect(StatusCode::UNAUTHORIZED);
+    let post = async |path: &str, body: &serde_json::Value| {
+        let request = world.app.post(&format!("/api/v1/auth/{path}")).bearer(&second.access);
+        request.json(body).send().await.expect(StatusCode::CREATED).json()
+    };
+    let key = post("api-keys", &json!({"name": "CI", "permissions": ["auth:self"]})).await;
+    let totp = enrol(&world, &second.access).await;
+    let codes = post("mfa/backup-codes", &json!({})).await;
+    // The mail waits, with its token in it.
+    let user = json!({"username": "ann", "password": PASSWORD, "email": "ann@example.org"});
+    world.create(&second.access, &user).await.expect(StatusCode::CREATED);
+    let forgot = world.app.post("/api/v1/auth/password/forgot").json(&json!({"username": "ann"}));
+    forgot.send().await.expect(StatusCode::ACCEPTED);
+    let (key, code) = (key["key"].as_str().unwrap(), codes["codes"][0].as_str().unwrap());
     let owner = world.db.client("neo_user").await?;
     let tables = owner
         .query(
@@ -47,10 +61,20 @@ async fn no_secret_stands_in_the_clear() -> anyhow::Result<()> {
     // The search sees what is there.
     assert!(text.contains(ADMIN) && text.contains("$argon2id$"), "{text}");
     // Bytes are shown in hexadecimal.
-    for secret in [PASSWORD, "a wrong password of the tests", &first.refresh, &second.refresh, &second.access]
-    {
+    for secret in [
+        PASSWORD,
+        "a wrong password of the tests",
+        &first.refresh,
+        &second.refresh,
+        &second.access,
+        key,
+        code,
+        &code.replace('-', ""),
+        "nslm_",
+    ] {
         assert!(!text.contains(secret) && !text.contains(&hex::encode(secret)), "{secret}");
     }
+    assert!(!text.contains(&hex::encode(&totp.0)), "a TOTP secret is in the clear");
     // PKCS#8 of Ed25519 (RFC 8410 section 7) has this head before the private key.
     assert!(!text.contains("302e020100300506032b6570"), "a private key is in the clear");
     Ok(())
@@ -150,7 +174,8 @@ async fn without_the_database_a_token_is_503_and_not_401() -> anyhow::Result<()>
     let tokens = world.tokens(ADMIN).await;
     world.me(&tokens.access).await.expect(StatusCode::OK);
     world.db.db().close();
-    world.app.context().clock().advance(jiff::SignedDuration::from_secs(1));
+    // As long as the feed of revocations is believed.
+    world.app.context().clock().advance(jiff::SignedDuration::from_secs(5));
     assert_eq!(refusal(&world.me(&tokens.access).await), (503, "core.database_unavailable".to_owned()));
     Ok(())
 }

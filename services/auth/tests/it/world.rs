@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nsl_auth::{Algorithm, Auth, JwtConfig, bootstrap, service};
+use nsl_auth::{Algorithm, Auth, JwtConfig, Sections, bootstrap, service};
 use nsl_core::ApiError;
 use nsl_core::config::Secret;
 use nsl_core::context::Base;
@@ -21,6 +21,8 @@ use nsl_testkit::{Composition, Response, TestApp, TestDb};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+use crate::alarms::Alarms;
 
 pub(crate) const ADMIN: &str = "Admin";
 pub(crate) const PASSWORD: &str = "a long password of the tests";
@@ -71,10 +73,14 @@ impl World {
     }
 
     pub(crate) async fn with(config: JwtConfig) -> anyhow::Result<Self> {
+        Self::with_sections(Sections { jwt: config, ..Sections::default() }).await
+    }
+
+    pub(crate) async fn with_sections(config: Sections) -> anyhow::Result<Self> {
         let (db, root) = (TestDb::new().await?, Root::new());
         let base = db.base();
         assert!(bootstrap(&base, ADMIN, &Secret::new(PASSWORD.to_owned())).await?);
-        let app = start(base, config, &root).await?;
+        let app = start_with(base, config, &root).await?;
         Ok(Self { app, root, db })
     }
 
@@ -107,6 +113,20 @@ impl World {
         id(&self.create(&admin.access, &user).await.expect(StatusCode::CREATED).json())
     }
 
+    /// The tokens of a login to a tenant, by its name.
+    pub(crate) async fn tokens_in(&self, username: &str, tenant: &str) -> Tokens {
+        let body = json!({"username": username, "password": PASSWORD, "tenant": tenant});
+        Tokens::of(&self.app.post("/api/v1/auth/login").json(&body).send().await.expect(StatusCode::OK))
+    }
+
+    /// Makes a tenant with a new user for its administrator.
+    pub(crate) async fn tenant(&self, name: &str, administrator: &str) -> Uuid {
+        let operator = self.tokens(ADMIN).await.access;
+        let body = json!({"name": name, "administrator": {"username": administrator, "password": PASSWORD}});
+        let made = self.app.post("/api/v1/core/tenants").bearer(&operator).json(&body).send().await;
+        id(&made.expect(StatusCode::CREATED).json())
+    }
+
     /// Makes a user a member of another tenant, as an administrator of it.
     pub(crate) async fn join(&self, user: Uuid, tenant: TenantId) -> anyhow::Result<()> {
         let owner = self.db.client("neo_user").await?;
@@ -125,10 +145,14 @@ impl World {
 }
 
 /// The application over a base, as a process of its own would have it.
-pub(crate) async fn start(base: Base, config: JwtConfig, root: &Arc<Root>) -> anyhow::Result<TestApp> {
+pub(crate) async fn start(base: Base, jwt: JwtConfig, root: &Arc<Root>) -> anyhow::Result<TestApp> {
+    start_with(base, Sections { jwt, ..Sections::default() }, root).await
+}
+
+pub(crate) async fn start_with(base: Base, config: Sections, root: &Arc<Root>) -> anyhow::Result<TestApp> {
     let sealer = Arc::clone(root) as Arc<dyn SecretSealer>;
     TestApp::new(base, async |base| {
-        let Auth { service, authenticator } = service(base, config, sealer).await?;
+        let Auth { service, authenticator } = service(base, config, sealer, Arc::new(Alarms)).await?;
         Ok(Composition { services: vec![service], ports: Ports { authenticator }, checks: Vec::new() })
     })
     .await
