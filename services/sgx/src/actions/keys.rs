@@ -12,7 +12,7 @@ use nsl_crypto::key::Key256;
 use super::root::RootKey;
 use crate::Result;
 use crate::error::Error;
-use crate::store;
+use crate::store::sealing_keys as store;
 
 /// Wraps are reserved in blocks, so that counting them costs one write in so many puts.
 const BLOCK: i64 = 1 << 16;

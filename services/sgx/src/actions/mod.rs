@@ -138,7 +138,8 @@ impl Sgx {
         let mut purged = 0;
         for tenant in all_tenants(&self.db).await? {
             loop {
-                let gone = store::purge(&self.db.write(LOGIN, tenant), tenant, before, STEP).await?.len();
+                let gone =
+                    store::items::purge(&self.db.write(LOGIN, tenant), tenant, before, STEP).await?.len();
                 purged += gone;
                 if gone < usize::try_from(STEP).unwrap_or(usize::MAX) {
                     break;
@@ -160,7 +161,7 @@ async fn check_root(db: &Db, keys: &KeyRing) -> Result<(), StartError> {
         Err(Error::Db(error)) => return Err(error.into()),
         Err(_) => return Ok(()),
     };
-    let stored: BTreeSet<Vec<u8>> = store::root_key_ids(&db.read_many(LOGIN, &tenants))
+    let stored: BTreeSet<Vec<u8>> = store::sealing_keys::root_key_ids(&db.read_many(LOGIN, &tenants))
         .await?
         .into_iter()
         .map(|row| row.root_key_id)

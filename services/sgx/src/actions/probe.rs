@@ -10,9 +10,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{LOGIN, Sgx, all_tenants};
+use crate::Result;
 use crate::domain::{Binding, Stored, open};
 use crate::error::Error;
-use crate::{Result, store};
+use crate::store::items as store;
 
 impl Sgx {
     async fn round_trip(&self) -> Result<()> {
@@ -28,6 +29,9 @@ impl Sgx {
             item_id,
             version: 1,
             policy: "MRSIGNER",
+            policy_name: None,
+            access: None,
+            content: None,
             metadata: None,
             created_at: now,
             created_by: "system:health",

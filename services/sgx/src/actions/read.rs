@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::Sgx;
 use super::write::{Item, LOGIN};
+use crate::Result;
 use crate::domain::{Address, Binding, Opened, Stored, open};
 use crate::error::Error;
 use crate::events::{self, ItemDeleted};
-use crate::{Result, store};
+use crate::store::items as store;
 
 /// What a list is asked for.
 #[derive(Clone, Debug, Default)]
@@ -152,6 +153,9 @@ impl Sgx {
             item_id: row.item_id,
             version: row.version,
             policy: &row.policy_type,
+            policy_name: None,
+            access: None,
+            content: None,
             metadata: row.metadata.as_ref(),
             created_at: row.created_at,
             created_by: &row.created_by,

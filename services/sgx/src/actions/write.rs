@@ -18,7 +18,7 @@ use super::keys::KeyRing;
 use crate::domain::{Address, Attributes, Binding, Current, Next, decide_put};
 use crate::error::Error;
 use crate::events::{self, ItemPut};
-use crate::store;
+use crate::store::items as store;
 
 /// The database login of everything here.
 pub(super) const LOGIN: Login = Login::Enclave;
@@ -97,6 +97,9 @@ impl PutItems {
             item_id: next.item_id,
             version: next.version,
             policy: put.attributes.policy.as_str(),
+            policy_name: None,
+            access: None,
+            content: None,
             metadata: put.attributes.metadata.as_ref(),
             created_at,
             created_by: &created_by,

@@ -203,6 +203,11 @@ pub(crate) struct Binding<'a> {
     pub item_id: Uuid,
     pub version: i64,
     pub policy: &'a str,
+    /// The policy that the put named, and its rules at that time.
+    pub policy_name: Option<&'a str>,
+    pub access: Option<&'a Value>,
+    /// Where the chunks of a streamed value are.
+    pub content: Option<Uuid>,
     pub metadata: Option<&'a Value>,
     pub created_at: Timestamp,
     pub created_by: &'a str,
@@ -224,8 +229,11 @@ impl Binding<'_> {
     /// The additional data of the value.
     pub(crate) fn value(&self) -> Aad {
         let micros = |at: Timestamp| at.as_microsecond().cast_unsigned();
+        // What the first build did not know is bound by a domain of its own, so that its rows still open: a row from which
+        // one of these was taken away is of the other domain.
+        let plain = self.policy_name.is_none() && self.access.is_none() && self.content.is_none();
         let aad = self
-            .place("nsl.sgx.item.v1")
+            .place(if plain { "nsl.sgx.item.v1" } else { "nsl.sgx.item.v2" })
             .text(self.policy)
             .number(micros(self.created_at))
             .text(self.created_by)
@@ -233,10 +241,14 @@ impl Binding<'_> {
             .text(self.updated_by)
             // An absent one differs from every present one: its part is shorter.
             .bytes(&self.expires_at.map(|at| micros(at).to_be_bytes()).map_or_else(Vec::new, Vec::from));
-        match self.metadata {
-            Some(metadata) => aad.text(&canonical(metadata)),
-            None => aad.text(""),
+        let text = |value: Option<&Value>| value.map(canonical).unwrap_or_default();
+        let aad = aad.text(&text(self.metadata));
+        if plain {
+            return aad;
         }
+        aad.text(self.policy_name.unwrap_or_default())
+            .text(&text(self.access))
+            .bytes(self.content.as_ref().map_or(&[], |content| content.as_bytes()))
     }
 
     /// The additional data of the value's wrapped data key.
@@ -318,6 +330,9 @@ mod tests {
             item_id: Uuid::nil(),
             version: 3,
             policy: "MRSIGNER",
+            policy_name: None,
+            access: None,
+            content: None,
             metadata: None,
             created_at: Timestamp::UNIX_EPOCH,
             created_by: "admin",

@@ -1,61 +1,32 @@
-//! Request and response types, thin handlers, routes.
+//! One item at a time, and lists of them.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use nsl_core::ApiError;
 use nsl_core::http::{Allowed, Cursor, IfMatch, Limit, Page, Parts, Problem, Search, etag, json};
-use nsl_core::{ApiError, Context};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use zeroize::Zeroizing;
 
+use super::{DeleteItems, ReadItems, WriteItems};
 use crate::actions::{Item, Listing, Sgx};
 use crate::domain::{Address, Attributes, PolicyType};
 use crate::error::Error;
-
-nsl_core::permissions! {
-    /// Open, look at and list sealed items.
-    ReadItems = "sgx:read";
-    /// Seal values.
-    WriteItems = "sgx:write";
-    /// Delete sealed items.
-    DeleteItems = "sgx:delete";
-}
-
-pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
-    let encrypts = sgx.encrypts();
-    // The handlers' own state is the service; the extractors' is the context of every route.
-    let router = OpenApiRouter::new()
-        .routes(routes!(list_items))
-        .routes(routes!(put_item, get_item, head_item, delete_item))
-        .layer(axum::Extension(sgx));
-    if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
-}
-
-const ENCRYPTION: HeaderName = HeaderName::from_static("x-nsl-encryption");
-
-/// Where encryption is off, every answer says so.
-async fn say_unencrypted(mut response: Response) -> Response {
-    response.headers_mut().insert(ENCRYPTION, HeaderValue::from_static("none"));
-    response
-}
 
 /// A value to be sealed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = sgx::PutItem)]
-struct PutItem {
+pub(super) struct PutItem {
     /// Standard base64; at most `SGX:Database:MaxValueBytes` bytes (1 MiB).
     #[schema(content_encoding = "base64")]
     data: String,
@@ -73,7 +44,7 @@ struct PutItem {
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 #[into_params(parameter_in = Query)]
-struct PutOptions {
+pub(super) struct PutOptions {
     /// MRSIGNER (default) or MRENCLAVE; with an octet-stream body only.
     policy: Option<PolicyType>,
     /// RFC 3339; with an octet-stream body only.
@@ -84,13 +55,13 @@ struct PutOptions {
 /// No query at all: an answer that passed over `?version=1` would be taken for that version.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoOptions {}
+pub(super) struct NoOptions {}
 
 /// A sealed item, without its value.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = sgx::Item)]
-struct ItemView {
+pub(super) struct ItemView {
     service: String,
     key: String,
     /// 1 for the first value, one more with each put. The ETag.
@@ -138,7 +109,7 @@ impl From<Item> for ItemView {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = sgx::OpenedItem)]
-struct OpenedView {
+pub(super) struct OpenedView {
     #[serde(flatten)]
     item: ItemView,
     /// Standard base64.
@@ -150,7 +121,7 @@ struct OpenedView {
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+pub(super) struct ListQuery {
     /// Items of this service only.
     service: Option<String>,
     /// Items whose key begins with this.
@@ -183,7 +154,7 @@ struct ListQuery {
         (status = 415, description = "Neither JSON nor octet-stream", body = Problem),
         (status = 422, description = "A name, expiry or metadata that cannot be", body = Problem),
         (status = 503, description = "The database is away or busy", body = Problem)))]
-async fn put_item(
+pub(super) async fn put_item(
     caller: Allowed<WriteItems>,
     Parts((service, key)): Parts<(String, String)>,
     Search(options): Search<PutOptions>,
@@ -211,7 +182,7 @@ async fn put_item(
         (status = 404, description = "No such item in this tenant, or expired", body = Problem),
         (status = 500, description = "`sgx.integrity_violation`: the stored item is not what was sealed", body = Problem),
         (status = 503, description = "The database is away or busy", body = Problem)))]
-async fn get_item(
+pub(super) async fn get_item(
     caller: Allowed<ReadItems>,
     Parts((service, key)): Parts<(String, String)>,
     _: Search<NoOptions>,
@@ -237,7 +208,7 @@ async fn get_item(
         (status = 401, description = "No valid credential"),
         (status = 403, description = "No permission"),
         (status = 404, description = "No such item in this tenant, or expired")))]
-async fn head_item(
+pub(super) async fn head_item(
     caller: Allowed<ReadItems>,
     Parts((service, key)): Parts<(String, String)>,
     _: Search<NoOptions>,
@@ -261,7 +232,7 @@ async fn head_item(
         (status = 404, description = "No such item in this tenant", body = Problem),
         (status = 412, description = "Another version", body = Problem),
         (status = 503, description = "The database is away or busy", body = Problem)))]
-async fn delete_item(
+pub(super) async fn delete_item(
     caller: Allowed<DeleteItems>,
     Parts((service, key)): Parts<(String, String)>,
     _: Search<NoOptions>,
@@ -283,7 +254,7 @@ async fn delete_item(
         (status = 401, description = "No valid credential", body = Problem),
         (status = 403, description = "No permission", body = Problem),
         (status = 503, description = "The database is away or busy", body = Problem)))]
-async fn list_items(
+pub(super) async fn list_items(
     caller: Allowed<ReadItems>,
     Search(query): Search<ListQuery>,
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,

@@ -1,0 +1,42 @@
+//! Request and response types, thin handlers, routes.
+
+/// One item at a time, and lists of them.
+mod items;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::map_response;
+use axum::response::Response;
+use nsl_core::Context;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::actions::Sgx;
+
+nsl_core::permissions! {
+    /// Open, look at and list sealed items.
+    ReadItems = "sgx:read";
+    /// Seal values.
+    WriteItems = "sgx:write";
+    /// Delete sealed items.
+    DeleteItems = "sgx:delete";
+}
+
+pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
+    let encrypts = sgx.encrypts();
+    // The handlers' own state is the service; the extractors' is the context of every route.
+    let router = OpenApiRouter::new()
+        .routes(routes!(items::list_items))
+        .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
+        .layer(axum::Extension(sgx));
+    if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
+}
+
+const ENCRYPTION: HeaderName = HeaderName::from_static("x-nsl-encryption");
+
+/// Where encryption is off, every answer says so.
+async fn say_unencrypted(mut response: Response) -> Response {
+    response.headers_mut().insert(ENCRYPTION, HeaderValue::from_static("none"));
+    response
+}

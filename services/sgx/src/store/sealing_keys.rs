@@ -1,0 +1,40 @@
+//! The tenants' sealing keys, wrapped under the root key.
+
+use nsl_core::ids::TenantId;
+
+nsl_core::row! {
+    /// A tenant's sealing key, wrapped.
+    pub(crate) struct SealingKey { pub version: i32, pub wrapped_key: Vec<u8>, pub root_key_id: Vec<u8>, pub state: String }
+}
+nsl_core::row! {
+    pub(crate) struct Wraps { pub wraps: i64 }
+}
+nsl_core::row! {
+    pub(crate) struct RootKeyId { pub root_key_id: Vec<u8> }
+}
+
+nsl_core::queries! {
+    pub(crate) fn sealing_key(tenant: TenantId, version: i32) -> opt<SealingKey> =
+        "SELECT version, wrapped_key, root_key_id, state FROM sgx.sealing_keys WHERE tenant_id = $1 AND version = $2";
+
+    pub(crate) fn active_sealing_key(tenant: TenantId) -> opt<SealingKey> =
+        "SELECT version, wrapped_key, root_key_id, state FROM sgx.sealing_keys \
+         WHERE tenant_id = $1 AND state = 'active'";
+
+    /// Makes the next key active and the former one retired; nothing if another process did so first.
+    pub(crate) fn add_sealing_key(tenant: TenantId, version: i32, wrapped_key: &[u8], root_key_id: &[u8]) -> opt<SealingKey> =
+        "WITH former AS ( \
+             UPDATE sgx.sealing_keys SET state = 'retired', retired_at = now() \
+             WHERE tenant_id = $1 AND state = 'active' AND version = $2 - 1 RETURNING version) \
+         INSERT INTO sgx.sealing_keys (tenant_id, version, wrapped_key, root_key_id) \
+         SELECT $1, $2, $3, $4 WHERE $2 = 1 OR EXISTS (SELECT FROM former) \
+         ON CONFLICT DO NOTHING \
+         RETURNING version, wrapped_key, root_key_id, state";
+
+    /// Reserves wraps before they are made, in blocks, so that no count is lost with the process.
+    pub(crate) fn reserve_wraps(tenant: TenantId, version: i32, block: i64) -> opt<Wraps> =
+        "UPDATE sgx.sealing_keys SET wraps = wraps + $3 WHERE tenant_id = $1 AND version = $2 RETURNING wraps";
+
+    /// The root keys that the sealing keys in sight are under.
+    pub(crate) fn root_key_ids() -> many<RootKeyId> = "SELECT DISTINCT root_key_id FROM sgx.sealing_keys";
+}
