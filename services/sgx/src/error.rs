@@ -24,6 +24,10 @@ pub(crate) enum Error {
     Integrity(String),
     #[error("the sealing key cannot be used: {0}")]
     SealingKey(String),
+    #[error("the root key is not a superseded one")]
+    RootNotSuperseded,
+    #[error("{keys} keys are still under the root key")]
+    RootInUse { keys: i64 },
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -70,6 +74,16 @@ impl Error {
                 "The tenant's sealing key cannot be used; the operator finds the reason in the log.",
             )
             .because(reason),
+            Self::RootNotSuperseded => ApiError::new(
+                StatusCode::CONFLICT,
+                "sgx.root_not_superseded",
+                "Only a root key that another one has followed can be retired; rotate the root key first.",
+            ),
+            Self::RootInUse { keys } => ApiError::new(
+                StatusCode::CONFLICT,
+                "sgx.root_in_use",
+                format!("{keys} keys are still under this root key; wait until its rotation is completed."),
+            ),
             Self::Db(error) => error.into(),
         }
     }
@@ -92,6 +106,29 @@ pub enum StartError {
          it was sealed with; without it the sealed values cannot be opened by anyone"
     )]
     ForeignRootKey { stored: String, given: String },
+    #[error(
+        "none of the keys at hand opens the root key {root} of this database: its slots take {needs}, and at hand is \
+         {given}; give one of those keys (SGX_ENCRYPTION_KEY is the configured one); without it the sealed values cannot \
+         be opened by anyone"
+    )]
+    NoSlot { root: String, needs: String, given: String },
+    #[error(
+        "SGX_ENCRYPTION_KEY is the configured key {given}, whose slot was retired: an operator decided that it opens this \
+         database no more; give {needs}"
+    )]
+    RetiredSlot { given: String, needs: String },
+    #[error(
+        "the root key's slot {slot_id} is not what was wrapped there: somebody changed sgx.root_slots, or part of it was \
+         restored; restore the schema sgx from one dump"
+    )]
+    DamagedSlot { slot_id: uuid::Uuid },
+    #[error("no root key of this database is active: restore the schema sgx from one dump")]
+    NoActiveRoot,
+    #[error(
+        "the key {id} for other services' secrets does not open: somebody changed sgx.secret_keys, or part of it was \
+         restored; restore the schema sgx from one dump"
+    )]
+    DamagedSecretKey { id: String },
     #[error("SGX:Database:MaxValueBytes is {limit}; it takes 1 to {largest}")]
     ValueLimit { limit: usize, largest: usize },
     #[error(transparent)]

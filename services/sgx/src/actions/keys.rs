@@ -9,7 +9,7 @@ use nsl_core::ids::TenantId;
 use nsl_crypto::envelope::{Kek, MAX_WRAPS};
 use nsl_crypto::key::Key256;
 
-use super::root::RootKey;
+use super::root::{RootRing, UnwrapError};
 use crate::Result;
 use crate::error::Error;
 use crate::store::sealing_keys as store;
@@ -29,18 +29,18 @@ type Opened = HashMap<(TenantId, i32), Arc<SealingKey>>;
 
 pub(crate) struct KeyRing {
     db: Db,
-    root: Arc<RootKey>,
+    root: Arc<RootRing>,
     opened: RwLock<Opened>,
     active: RwLock<HashMap<TenantId, Arc<SealingKey>>>,
 }
 
 impl KeyRing {
-    pub(crate) fn new(db: &Db, root: Arc<RootKey>) -> Self {
+    pub(crate) fn new(db: &Db, root: Arc<RootRing>) -> Self {
         Self { db: db.clone(), root, opened: RwLock::default(), active: RwLock::default() }
     }
 
-    pub(crate) fn root_id(&self) -> &[u8; 8] {
-        self.root.id()
+    pub(crate) fn root(&self) -> &Arc<RootRing> {
+        &self.root
     }
 
     /// The key that new values of a tenant go under, with one wrap of it reserved. Made at first use; the next
@@ -70,7 +70,10 @@ impl KeyRing {
             return Ok(known);
         }
         let row = store::sealing_key(&self.db.read(Login::Enclave, tenant), tenant, version).await?;
-        row.map(|row| self.keep(tenant, &row)).transpose()
+        match row {
+            Some(row) => Ok(Some(self.keep(tenant, &row).await?)),
+            None => Ok(None),
+        }
     }
 
     async fn load_active(&self, tenant: TenantId) -> Result<Arc<SealingKey>> {
@@ -79,22 +82,29 @@ impl KeyRing {
             Some(row) => row,
             None => self.add(tenant, 1).await?,
         };
-        let key = self.keep(tenant, &row)?;
+        let key = self.keep(tenant, &row).await?;
         self.active.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, Arc::clone(&key));
         Ok(key)
     }
 
     /// Makes a version active, or finds the one that another process made.
     async fn add(&self, tenant: TenantId, version: i32) -> Result<store::SealingKey> {
-        let wrapped = self.root.wrap_tenant_key(tenant, version, &Key256::generate());
-        let write = self.db.write(Login::Enclave, tenant);
-        if let Some(row) = store::add_sealing_key(&write, tenant, version, &wrapped, self.root.id()).await? {
-            tracing::info!(%tenant, version, "made a sealing key");
-            return Ok(row);
+        let key = Key256::generate();
+        // Once more, if another process made a root key meanwhile.
+        for _ in 0..2 {
+            let (root_id, wrapped) = self.root.wrap_tenant_key(tenant, version, &key);
+            let write = self.db.write(Login::Enclave, tenant);
+            if let Some(row) = store::add_sealing_key(&write, tenant, version, &wrapped, &root_id).await? {
+                tracing::info!(%tenant, version, "made a sealing key");
+                return Ok(row);
+            }
+            let active = store::active_sealing_key(&self.db.read(Login::Enclave, tenant), tenant).await?;
+            match active.filter(|row| row.version >= version) {
+                Some(row) => return Ok(row),
+                None => self.root.reload().await?,
+            }
         }
-        store::active_sealing_key(&self.db.read(Login::Enclave, tenant), tenant)
-            .await?
-            .ok_or_else(|| Error::SealingKey("the tenant has no active sealing key".to_owned()))
+        Err(Error::SealingKey("the tenant has no active sealing key".to_owned()))
     }
 
     /// Reserves a block of wraps, one of them for the caller; false if the key is used up and the next one is active.
@@ -111,12 +121,19 @@ impl KeyRing {
         Ok(false)
     }
 
-    fn keep(&self, tenant: TenantId, row: &store::SealingKey) -> Result<Arc<SealingKey>> {
-        if row.root_key_id != self.root.id() {
-            return Err(Error::SealingKey("it is wrapped under another root key".to_owned()));
+    async fn keep(&self, tenant: TenantId, row: &store::SealingKey) -> Result<Arc<SealingKey>> {
+        if !self.root.has(&row.root_key_id) {
+            self.root.reload().await?;
         }
-        let key = self.root.unwrap_tenant_key(tenant, row.version, &row.wrapped_key).map_err(|_| {
-            Error::Integrity(format!("sealing key {} of the tenant does not open", row.version))
+        let key = self.root.unwrap_tenant_key(&row.root_key_id, tenant, row.version, &row.wrapped_key);
+        let key = key.map_err(|error| match error {
+            UnwrapError::UnknownRoot => Error::SealingKey(format!(
+                "it is under the root key {}, which no key at hand opens",
+                hex::encode(&row.root_key_id)
+            )),
+            UnwrapError::Damaged(_) => {
+                Error::Integrity(format!("sealing key {} of the tenant does not open", row.version))
+            }
         })?;
         let key =
             Arc::new(SealingKey { version: row.version, kek: Kek::new(&key), reserved: AtomicI64::new(0) });

@@ -3,6 +3,8 @@
 
 /// Metadata as a text that is bound to the value.
 mod canonical;
+/// The slots of a root key.
+pub(crate) mod slot;
 
 use jiff::Timestamp;
 use nsl_core::http::IfMatch;

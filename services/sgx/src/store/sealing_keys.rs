@@ -21,13 +21,17 @@ nsl_core::queries! {
         "SELECT version, wrapped_key, root_key_id, state FROM sgx.sealing_keys \
          WHERE tenant_id = $1 AND state = 'active'";
 
-    /// Makes the next key active and the former one retired; nothing if another process did so first.
+    /// Makes the next key active and the former one retired; nothing if another process did so first, or if the root key is
+    /// not the active one any more. It is held meanwhile: a root key is retired only when nothing is under it.
     pub(crate) fn add_sealing_key(tenant: TenantId, version: i32, wrapped_key: &[u8], root_key_id: &[u8]) -> opt<SealingKey> =
-        "WITH former AS ( \
+        "WITH root AS ( \
+             SELECT root_key_id FROM sgx.root_keys WHERE root_key_id = $4 AND state = 'active' FOR SHARE), \
+         former AS ( \
              UPDATE sgx.sealing_keys SET state = 'retired', retired_at = now() \
-             WHERE tenant_id = $1 AND state = 'active' AND version = $2 - 1 RETURNING version) \
+             WHERE tenant_id = $1 AND state = 'active' AND version = $2 - 1 AND EXISTS (SELECT FROM root) \
+             RETURNING version) \
          INSERT INTO sgx.sealing_keys (tenant_id, version, wrapped_key, root_key_id) \
-         SELECT $1, $2, $3, $4 WHERE $2 = 1 OR EXISTS (SELECT FROM former) \
+         SELECT $1, $2, $3, root.root_key_id FROM root WHERE $2 = 1 OR EXISTS (SELECT FROM former) \
          ON CONFLICT DO NOTHING \
          RETURNING version, wrapped_key, root_key_id, state";
 

@@ -18,12 +18,14 @@ mod encryption_off;
 mod input;
 /// Putting, getting, looking at and deleting one item.
 mod items;
-/// The root key and the tenants' sealing keys.
+/// The tenants' sealing keys.
 mod keys;
 /// Listing.
 mod list;
 /// What was deleted or has expired is removed in the end.
 mod purge;
+/// The root keys and their slots at the start.
+mod roots;
 /// The statements of the store.
 mod statements;
 /// Two tenants never meet.

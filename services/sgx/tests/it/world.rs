@@ -15,7 +15,7 @@ use nsl_core::ids::{SessionId, TenantId, UserId};
 use nsl_core::jobs::Jobs;
 use nsl_core::ports::{Authenticator, Ports, SecurityEvent, SecurityEvents};
 use nsl_core::{ApiError, Caller};
-use nsl_sgx::{RootKey, SgxConfig};
+use nsl_sgx::{RootRing, SgxConfig};
 use nsl_testkit::{Composition, Request, Response, TestApp, TestDb, pools};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -125,8 +125,8 @@ pub(crate) async fn start(
         let mut config = SgxConfig::default();
         config.database.encryption_key = Some(Secret::new(settings.key.to_owned()));
         config.database.enable_encryption = settings.encrypt;
-        let root = Arc::new(RootKey::from_config(&config)?);
-        let service = nsl_sgx::service(base, config, root, Arc::new(Alarms)).await?;
+        let root = Arc::new(RootRing::open(base, &config).await?);
+        let service = nsl_sgx::service(base, config, root, Arc::new(Alarms))?;
         let ports = Ports { authenticator: Arc::new(Tokens { acme, other }) };
         Ok(Composition { services: vec![service], ports, checks: Vec::new() })
     })
@@ -154,6 +154,11 @@ impl World {
 
     pub(crate) async fn on(test: TestDb, settings: Settings) -> Self {
         let (acme, other) = (test.tenant(ACME).await.unwrap(), test.tenant(OTHER).await.unwrap());
+        Self::of(test, acme, other, settings).await
+    }
+
+    /// On a database that has the two tenants.
+    pub(crate) async fn of(test: TestDb, acme: TenantId, other: TenantId, settings: Settings) -> Self {
         let app = start(&test, acme, other, &settings).await.unwrap();
         Self { app, acme, other, settings, test }
     }
