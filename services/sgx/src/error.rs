@@ -28,8 +28,21 @@ pub(crate) enum Error {
     RootNotSuperseded,
     #[error("{keys} keys are still under the root key")]
     RootInUse { keys: i64 },
+    #[error("a rotation is running")]
+    RotationRunning,
+    #[error("there is no such rotation")]
+    RotationNotFound,
+    #[error("the rotation has no statement")]
+    NoStatement,
+    #[error("the caller does not operate the installation")]
+    NotOperator,
+    #[error("a rotation of the root key re-seals no values")]
+    ResealOfRoot,
     #[error(transparent)]
     Db(#[from] DbError),
+    /// A refusal that another layer worded.
+    #[error("{}", .0.code)]
+    Api(#[from] ApiError),
 }
 
 impl Error {
@@ -84,7 +97,32 @@ impl Error {
                 "sgx.root_in_use",
                 format!("{keys} keys are still under this root key; wait until its rotation is completed."),
             ),
+            Self::RotationRunning => ApiError::new(
+                StatusCode::CONFLICT,
+                "sgx.rotation_running",
+                "A rotation is running; wait for its end, `GET /api/v1/sgx/rotations` tells how far it is.",
+            ),
+            Self::RotationNotFound => ApiError::not_found(
+                "sgx.rotation_not_found",
+                "There is no such rotation in this tenant; `GET /api/v1/sgx/rotations` lists what there is.",
+            ),
+            Self::NoStatement => ApiError::new(
+                StatusCode::CONFLICT,
+                "sgx.rotation_not_completed",
+                "The statement is written when the rotation is completed; `GET /api/v1/sgx/rotations/{id}` tells its state.",
+            ),
+            Self::NotOperator => ApiError::forbidden(
+                "sgx.not_operator",
+                "This is for the operator of the installation: a caller of tenant `default` with the permission sgx:operate.",
+            ),
+            Self::ResealOfRoot => ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "sgx.reseal_of_root",
+                "Values are re-sealed tenant by tenant: give `reseal` with the scope `tenant`.",
+            )
+            .at("/reseal", "not with the scope root"),
             Self::Db(error) => error.into(),
+            Self::Api(error) => error,
         }
     }
 }

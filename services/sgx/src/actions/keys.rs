@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use nsl_core::db::{Db, Login};
+use nsl_core::db::{Db, DbError, Login, UnitOfWork};
 use nsl_core::ids::TenantId;
 use nsl_crypto::envelope::{Kek, MAX_WRAPS};
 use nsl_crypto::key::Key256;
@@ -74,6 +74,47 @@ impl KeyRing {
             Some(row) => Ok(Some(self.keep(tenant, &row).await?)),
             None => Ok(None),
         }
+    }
+
+    /// Makes the next version active, in the transaction of a rotation; the caller forgets the former one after the commit.
+    /// The versions of the former and the next.
+    pub(crate) async fn add_next(&self, work: &UnitOfWork<'_>, tenant: TenantId) -> Result<(i32, i32)> {
+        let former = store::active_sealing_key(work, tenant).await?;
+        let former =
+            former.ok_or_else(|| Error::SealingKey("the tenant has no active sealing key".to_owned()))?;
+        let (next, key) = (former.version + 1, Key256::generate());
+        // Once more, if another process made a root key meanwhile.
+        for _ in 0..2 {
+            let (root_id, wrapped) = self.root.wrap_tenant_key(tenant, next, &key);
+            if store::add_sealing_key(work, tenant, next, &wrapped, &root_id).await?.is_some() {
+                return Ok((former.version, next));
+            }
+            self.root.reload().await?;
+        }
+        Err(DbError::Conflict("another process has just made a sealing key".to_owned()).into())
+    }
+
+    /// The active key is looked up again at the next put.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        self.active.write().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
+    }
+
+    /// Forgets the active keys that another process has replaced.
+    pub(crate) async fn refresh(&self) -> Result<()> {
+        let known: Vec<TenantId> =
+            self.active.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let stored = store::active_versions(&self.db.read_many(Login::Enclave, &known)).await?;
+        let stored: HashMap<TenantId, i32> =
+            stored.into_iter().map(|row| (row.tenant_id, row.version)).collect();
+        self.active
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            // A key that was made after the look has no reason to be forgotten.
+            .retain(|tenant, key| stored.get(tenant).is_none_or(|version| key.version >= *version));
+        Ok(())
     }
 
     async fn load_active(&self, tenant: TenantId) -> Result<Arc<SealingKey>> {

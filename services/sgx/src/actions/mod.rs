@@ -8,6 +8,10 @@ mod probe;
 mod read;
 /// The root keys.
 pub(crate) mod root;
+/// Rotations of sealing keys and of the root key.
+pub(crate) mod rotation;
+/// Whole rows as the rules of sealing see them.
+mod whole;
 /// Puts in group commit.
 mod write;
 

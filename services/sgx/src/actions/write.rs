@@ -208,6 +208,10 @@ impl HotWrite for PutItems {
                 }
             }
         }
+        // The row changed meanwhile, or a rotation made another key the active one.
+        for ((put, _), _) in rows.iter().zip(&written).filter(|(_, written)| !**written) {
+            self.keys.forget(put.caller.tenant());
+        }
         let mut written = written.into_iter();
         Ok(prepared
             .into_iter()

@@ -2,6 +2,8 @@
 
 /// One item at a time, and lists of them.
 mod items;
+/// Sealing keys and their rotations.
+mod rotations;
 
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ nsl_core::permissions! {
     WriteItems = "sgx:write";
     /// Delete sealed items.
     DeleteItems = "sgx:delete";
+    /// Rotate the tenant's sealing key.
+    RotateKeys = "sgx:rotate";
 }
 
 pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
@@ -29,6 +33,11 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
     let router = OpenApiRouter::new()
         .routes(routes!(items::list_items))
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
+        .routes(routes!(rotations::sealing_keys))
+        .routes(routes!(rotations::rotate))
+        .routes(routes!(rotations::list_rotations))
+        .routes(routes!(rotations::get_rotation))
+        .routes(routes!(rotations::get_statement))
         .layer(axum::Extension(sgx));
     if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
 }

@@ -51,7 +51,8 @@ nsl_core::queries! {
          JOIN sgx.sealed_data_items i ON i.tenant_id = input.tenant_id AND i.service_name = input.service_name \
               AND i.key = input.key";
 
-    /// Puts many items, each only if its row is still as it was prepared for, with an event and an audit row each.
+    /// Puts many items, each only if its row is still as it was prepared for and its sealing key is still the active one,
+    /// with an event and an audit row each.
     pub(crate) fn put_items(
         tenants: &[TenantId], services: &[&str], keys: &[&str], item_ids: &[Uuid], versions: &[i64], revisions: &[i64],
         policies: &[&str], encryptions: &[&str], key_versions: &[Option<i32>], wrapped: &[Option<&[u8]>], sealed: &[&[u8]],
@@ -77,7 +78,11 @@ nsl_core::queries! {
                  metadata, created_at, created_by, updated_at, updated_by, expires_at) \
              SELECT tenant_id, service_name, key, item_id, version, revision, policy_type, encryption, sealing_key_version, \
                  wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, metadata, created_at, created_by, \
-                 updated_at, updated_by, expires_at FROM input ORDER BY place \
+                 updated_at, updated_by, expires_at FROM input \
+             WHERE sealing_key_version IS NULL OR EXISTS ( \
+                 SELECT FROM sgx.sealing_keys k WHERE k.tenant_id = input.tenant_id \
+                   AND k.version = input.sealing_key_version AND k.state = 'active') \
+             ORDER BY place \
              ON CONFLICT (tenant_id, service_name, key) DO UPDATE SET version = excluded.version, \
                  revision = excluded.revision, policy_type = excluded.policy_type, encryption = excluded.encryption, \
                  sealing_key_version = excluded.sealing_key_version, wrapped_data_key = excluded.wrapped_data_key, \

@@ -88,7 +88,7 @@ async fn a_sealing_key_is_replaced_before_it_wraps_too_often() {
         .rows("SELECT version, state, retired_at IS NULL AS kept FROM sgx.sealing_keys ORDER BY version")
         .await;
     let expected = [
-        json!({"version": 1, "state": "retired", "kept": false}),
+        json!({"version": 1, "state": "superseded", "kept": true}),
         json!({"version": 2, "state": "active", "kept": true}),
     ];
     assert_eq!(keys, expected);

@@ -26,6 +26,10 @@ mod list;
 mod purge;
 /// The root keys and their slots at the start.
 mod roots;
+/// Rotation of a tenant's sealing key.
+mod rotation;
+/// Rotation of the root key.
+mod rotation_of_root;
 /// The statements of the store.
 mod statements;
 /// Two tenants never meet.

@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::store::roots as store;
 
 /// A root key that was made and is not committed yet.
-#[cfg_attr(not(test), expect(dead_code, reason = "the rotation of the root key reads it"))]
 pub(crate) struct NewRoot {
     pub id: KeyId,
     /// The one that it follows, now superseded.
@@ -23,7 +22,6 @@ pub(crate) struct NewRoot {
     pub left_out: Vec<store::RootSlot>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the rotation of the root key calls it"))]
 impl RootRing {
     /// Makes the next root key, in a slot for each key at hand that opens the former one. The keys for other services'
     /// secrets go under it at once; tenants' keys stay under the former until a rotation moves them. After the commit the
