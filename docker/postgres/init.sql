@@ -1582,27 +1582,6 @@ CREATE TABLE sgx.secret_keys (
 );
 COMMENT ON TABLE sgx.secret_keys IS 'Keys that seal small secrets of other services, wrapped under a root key.';
 
--- Between active and retired: what the key has wrapped is being moved. A retired key is kept, so that a row which comes
--- back from an old backup is told from a damaged one; it seals nothing.
-ALTER TABLE sgx.sealing_keys
-    DROP CONSTRAINT sealing_keys_state_check,
-    ADD CONSTRAINT sealing_keys_state_check CHECK (state IN ('active', 'superseded', 'retired'));
--- The first build called a key retired that still wrapped data keys.
-UPDATE sgx.sealing_keys SET state = 'superseded', retired_at = NULL WHERE state = 'retired';
-COMMENT ON COLUMN sgx.sealing_keys.state IS
-    'active: new values go under it; superseded: another one follows; retired: a rotation''s statement says that nothing is under it.';
-
-CREATE TABLE sgx.statement_keys (
-    name          text        NOT NULL,
-    public_key    bytea       NOT NULL,
-    sealed_key    bytea       NOT NULL,
-    secret_key_id bytea       NOT NULL,
-    created_at    timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT statement_keys_pkey PRIMARY KEY (name),
-    CONSTRAINT statement_keys_public_key_check CHECK (octet_length(public_key) = 32)
-);
-COMMENT ON TABLE sgx.statement_keys IS 'The Ed25519 key that signs completion statements, sealed under a key for secrets.';
-
 CREATE TABLE sgx.rotations (
     rotation_id  uuid        NOT NULL,
     tenant_id    uuid        NOT NULL,
@@ -1612,8 +1591,7 @@ CREATE TABLE sgx.rotations (
     state        text        NOT NULL DEFAULT 'running',
     total        bigint      NOT NULL,
     done         bigint      NOT NULL DEFAULT 0,
-    place        jsonb,
-    reason       varchar(500),
+    fence        text,
     failure      text,
     statement    text,
     requested_by text        NOT NULL,
@@ -1626,9 +1604,6 @@ CREATE TABLE sgx.rotations (
 );
 COMMENT ON TABLE sgx.rotations IS 'Rotations of sealing keys and of the root key, with how far they are and what they ended in.';
 COMMENT ON COLUMN sgx.rotations.statement IS 'The signed completion statement, a C2SP signed note.';
-COMMENT ON COLUMN sgx.rotations.place IS 'How far its walk over the rows is; another process goes on from here.';
--- One at a time: of the tenant's keys, and of the root key, which the tenant `default` stands for.
-CREATE UNIQUE INDEX rotations_running_key ON sgx.rotations (tenant_id, (kind = 'root')) WHERE state = 'running';
 
 CREATE TABLE sgx.scans (
     scan_id      uuid        NOT NULL,
@@ -1637,7 +1612,6 @@ CREATE TABLE sgx.scans (
     total        bigint      NOT NULL,
     checked      bigint      NOT NULL DEFAULT 0,
     findings     bigint      NOT NULL DEFAULT 0,
-    place        jsonb,
     failure      text,
     requested_by text        NOT NULL,
     started_at   timestamptz NOT NULL DEFAULT now(),
@@ -1647,8 +1621,6 @@ CREATE TABLE sgx.scans (
     CONSTRAINT scans_state_check CHECK (state IN ('running', 'completed', 'failed'))
 );
 COMMENT ON TABLE sgx.scans IS 'Scans of everything a tenant has sealed against the seals and against the event log.';
-COMMENT ON COLUMN sgx.scans.place IS 'How far its walk is; another process goes on from here.';
-CREATE UNIQUE INDEX scans_running_key ON sgx.scans (tenant_id) WHERE state = 'running';
 CREATE TABLE sgx.scan_findings (
     tenant_id    uuid         NOT NULL,
     scan_id      uuid         NOT NULL,
@@ -1683,6 +1655,20 @@ CREATE TABLE sgx.attestations (
 COMMENT ON TABLE sgx.attestations IS 'Verdicts on quotes that were presented, with how long they count as fresh.';
 CREATE INDEX attestations_expires_at_idx ON sgx.attestations (expires_at);
 
+-- A batch is written whole or not at all: a statement says what it found, and this undoes it where that is not what it was
+-- prepared for. The class of the error tells the group commit to prepare again.
+CREATE FUNCTION sgx.as_prepared(ok boolean) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF ok THEN
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'a row changed between preparation and statement' USING ERRCODE = 'serialization_failure';
+END
+$function$;
+COMMENT ON FUNCTION sgx.as_prepared IS 'Undoes a statement whose rows are not what they were prepared for.';
+
 CREATE OR REPLACE FUNCTION sgx.apply_grants() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1698,15 +1684,31 @@ BEGIN
         PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE, DELETE', own);
         PERFORM core.isolate(own::regclass, '{neo_enclave}');
     END LOOP;
+    PERFORM core.grant_if('{neo_enclave}', 'EXECUTE', 'FUNCTION sgx.as_prepared(boolean)');
     -- The enclave's own, of no tenant.
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_keys');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_slots');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.secret_keys');
-    PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT', 'sgx.statement_keys');
 END
 $function$;
 COMMENT ON FUNCTION sgx.apply_grants IS 'The rights on schema sgx.';
-INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250200, 'sgx_depth', '30f1e6e6a0000ce5c2ca883487ac916567062b17adae1d0088e26825cd189176', NULL);
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250200, 'sgx_depth', 'a9dafd77f1547b22fb81ffbe0a3a7d39bcfe6f4ec94f53084c61c6879c7f7c6f', NULL);
+COMMIT;
+\endif
+
+-- 202611250210_auth_revisions
+SELECT NOT EXISTS (SELECT FROM core.migrations WHERE version = 202611250210) AS pending \gset
+\if :pending
+BEGIN;
+-- What a login was decided by must still be so when its session starts: the password that was compared, the roles, the
+-- account's status. Whoever changes one of these raises the revision, and a login starts its session at the revision
+-- that it read, in one statement.
+
+ALTER TABLE auth.users
+    ADD COLUMN revision bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN auth.users.revision IS
+    'Raised by every change of what a login is decided by: password, status, memberships, roles. A stranger cannot raise it.';
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250210, 'auth_revisions', 'dea480d0082ebdaf2944df80887f6dcf6dd15634c596539f2c14852cf00732bd', NULL);
 COMMIT;
 \endif
 

@@ -43,6 +43,10 @@ impl KeyRing {
         &self.root
     }
 
+    pub(crate) fn keyed_digest(&self, request: &[u8]) -> [u8; 32] {
+        self.root.keyed_digest(request)
+    }
+
     /// The key that new values of a tenant go under, with one wrap of it reserved. Made at first use; the next
     /// version is made before a key reaches its limit.
     pub(crate) async fn for_sealing(&self, tenant: TenantId) -> Result<Arc<SealingKey>> {
@@ -94,7 +98,7 @@ impl KeyRing {
         Err(DbError::Conflict("another process has just made a sealing key".to_owned()).into())
     }
 
-    /// The active key is looked up again at the next put.
+    /// The active key is looked up again at the next put: another process may have made another key active.
     pub(crate) fn forget(&self, tenant: TenantId) {
         self.active.write().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
     }

@@ -1,5 +1,7 @@
 //! Request and response types, thin handlers, routes.
 
+/// Many items in one request.
+mod batch;
 /// One item at a time, and lists of them.
 mod items;
 /// Sealing keys and their rotations.
@@ -33,6 +35,8 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
     let router = OpenApiRouter::new()
         .routes(routes!(items::list_items))
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
+        .routes(routes!(batch::batch_put))
+        .routes(routes!(batch::batch_get))
         .routes(routes!(rotations::sealing_keys))
         .routes(routes!(rotations::rotate))
         .routes(routes!(rotations::list_rotations))

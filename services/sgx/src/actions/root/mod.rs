@@ -21,6 +21,7 @@ use nsl_core::db::Db;
 use nsl_core::ids::TenantId;
 use nsl_core::ports::{SealedSecret, SecretSealer};
 use nsl_crypto::aad::Aad;
+use nsl_crypto::digest::sha256;
 use nsl_crypto::envelope::{Kek, OpenError, WrappedKey};
 use nsl_crypto::key::Key256;
 use zeroize::Zeroizing;
@@ -36,6 +37,7 @@ struct Root {
     key: Key256,
     tenant_keys: Kek,
     secret_keys: Kek,
+    requests: Key256,
 }
 
 impl Root {
@@ -44,6 +46,7 @@ impl Root {
             id: key.id(),
             tenant_keys: Kek::new(&key.derive(&[b"nsl.sgx.tenant-keys.v1"])),
             secret_keys: Kek::new(&key.derive(&[b"nsl.sgx.secret-keys.v1"])),
+            requests: key.derive(&[b"nsl.sgx.requests.v1"]),
             key,
         }
     }
@@ -77,6 +80,12 @@ impl RootRing {
     /// The root key that new keys go under.
     pub(crate) fn active_id(&self) -> KeyId {
         self.read(|roots| roots.active.id)
+    }
+
+    /// A name for a request that holds secrets, which nobody without the root key can try guesses against. It changes with
+    /// the root key.
+    pub(crate) fn keyed_digest(&self, request: &[u8]) -> [u8; 32] {
+        self.read(|roots| *roots.active.requests.derive(&[&sha256(request)]).expose())
     }
 
     pub(crate) fn has(&self, root_key_id: &[u8]) -> bool {
