@@ -1,10 +1,14 @@
 //! The one error enum of the service and its one mapping to an API error.
 
+/// What can go wrong with root keys and their slots.
+mod root;
+
 use axum::http::StatusCode;
 use nsl_core::ApiError;
 use nsl_core::config::SecretError;
 use nsl_core::db::DbError;
 
+pub(crate) use self::root::RootError;
 use crate::domain::Violation;
 
 /// What can go wrong with a request.
@@ -24,10 +28,8 @@ pub(crate) enum Error {
     Integrity(String),
     #[error("the sealing key cannot be used: {0}")]
     SealingKey(String),
-    #[error("the root key is not a superseded one")]
-    RootNotSuperseded,
-    #[error("{keys} keys are still under the root key")]
-    RootInUse { keys: i64 },
+    #[error(transparent)]
+    Root(#[from] RootError),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -74,16 +76,7 @@ impl Error {
                 "The tenant's sealing key cannot be used; the operator finds the reason in the log.",
             )
             .because(reason),
-            Self::RootNotSuperseded => ApiError::new(
-                StatusCode::CONFLICT,
-                "sgx.root_not_superseded",
-                "Only a root key that another one has followed can be retired; rotate the root key first.",
-            ),
-            Self::RootInUse { keys } => ApiError::new(
-                StatusCode::CONFLICT,
-                "sgx.root_in_use",
-                format!("{keys} keys are still under this root key; wait until its rotation is completed."),
-            ),
+            Self::Root(error) => error.into_api(),
             Self::Db(error) => error.into(),
         }
     }

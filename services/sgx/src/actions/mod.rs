@@ -26,6 +26,7 @@ use nsl_core::ports::SecurityEvents;
 use zeroize::Zeroizing;
 
 pub(crate) use read::Listing;
+pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use write::{Item, PutDone};
 
 use self::keys::KeyRing;

@@ -2,6 +2,8 @@
 
 /// One item at a time, and lists of them.
 mod items;
+/// The slots of the root key.
+mod slots;
 
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ nsl_core::permissions! {
     WriteItems = "sgx:write";
     /// Delete sealed items.
     DeleteItems = "sgx:delete";
+    /// The root key and its slots; in tenant `default` only.
+    Operate = "sgx:operate";
 }
 
 pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
@@ -29,6 +33,9 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
     let router = OpenApiRouter::new()
         .routes(routes!(items::list_items))
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
+        .routes(routes!(slots::list_slots, slots::add_slot))
+        .routes(routes!(slots::test_slot))
+        .routes(routes!(slots::retire_slot))
         .layer(axum::Extension(sgx));
     if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
 }

@@ -26,6 +26,8 @@ mod list;
 mod purge;
 /// The root keys and their slots at the start.
 mod roots;
+/// Slots of the root key: listed, added, tested, retired.
+mod slots;
 /// The statements of the store.
 mod statements;
 /// Two tenants never meet.

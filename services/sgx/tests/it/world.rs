@@ -26,6 +26,8 @@ pub(crate) const OTHER_KEY: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b
 pub(crate) const ACME: &str = "acme";
 pub(crate) const ACME_READER: &str = "acme-reader";
 pub(crate) const OTHER: &str = "other";
+/// Of the tenant `default`.
+pub(crate) const OPERATOR: &str = "operator";
 
 pub(crate) const USER: UserId = UserId(Uuid::from_u128(7));
 pub(crate) const SESSION: SessionId = SessionId(Uuid::from_u128(8));
@@ -57,6 +59,7 @@ impl Authenticator for Tokens {
             ACME => (self.acme, "sgx:*"),
             ACME_READER => (self.acme, "sgx:read"),
             OTHER => (self.other, "sgx:*"),
+            OPERATOR => (TenantId::DEFAULT, "sgx:*"),
             _ => return Err(ApiError::unauthorized("test.unknown_token", "Nobody has this token.")),
         };
         Ok(Principal {
