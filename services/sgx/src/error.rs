@@ -1,10 +1,20 @@
 //! The one error enum of the service and its one mapping to an API error.
 
+/// What can go wrong with root keys and their slots.
+mod root;
+/// What can go wrong with rotations.
+mod rotation;
+/// What can go wrong with scans.
+mod scan;
+
 use axum::http::StatusCode;
 use nsl_core::ApiError;
 use nsl_core::config::SecretError;
 use nsl_core::db::DbError;
 
+pub(crate) use self::root::RootError;
+pub(crate) use self::rotation::RotationError;
+pub(crate) use self::scan::ScanError;
 use crate::domain::Violation;
 
 /// What can go wrong with a request.
@@ -28,20 +38,12 @@ pub(crate) enum Error {
     Integrity(String),
     #[error("the sealing key cannot be used: {0}")]
     SealingKey(String),
-    #[error("the root key is not a superseded one")]
-    RootNotSuperseded,
-    #[error("{keys} keys are still under the root key")]
-    RootInUse { keys: i64 },
-    #[error("a rotation is running")]
-    RotationRunning,
-    #[error("there is no such rotation")]
-    RotationNotFound,
-    #[error("the rotation has no statement")]
-    NoStatement,
-    #[error("the caller does not operate the installation")]
-    NotOperator,
-    #[error("a rotation of the root key re-seals no values")]
-    ResealOfRoot,
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+    #[error(transparent)]
+    Scan(#[from] ScanError),
     #[error(transparent)]
     Db(#[from] DbError),
     /// A refusal that another layer worded.
@@ -101,40 +103,9 @@ impl Error {
                 "The tenant's sealing key cannot be used; the operator finds the reason in the log.",
             )
             .because(reason),
-            Self::RootNotSuperseded => ApiError::new(
-                StatusCode::CONFLICT,
-                "sgx.root_not_superseded",
-                "Only a root key that another one has followed can be retired; rotate the root key first.",
-            ),
-            Self::RootInUse { keys } => ApiError::new(
-                StatusCode::CONFLICT,
-                "sgx.root_in_use",
-                format!("{keys} keys are still under this root key; wait until its rotation is completed."),
-            ),
-            Self::RotationRunning => ApiError::new(
-                StatusCode::CONFLICT,
-                "sgx.rotation_running",
-                "A rotation is running; wait for its end, `GET /api/v1/sgx/rotations` tells how far it is.",
-            ),
-            Self::RotationNotFound => ApiError::not_found(
-                "sgx.rotation_not_found",
-                "There is no such rotation in this tenant; `GET /api/v1/sgx/rotations` lists what there is.",
-            ),
-            Self::NoStatement => ApiError::new(
-                StatusCode::CONFLICT,
-                "sgx.rotation_not_completed",
-                "The statement is written when the rotation is completed; `GET /api/v1/sgx/rotations/{id}` tells its state.",
-            ),
-            Self::NotOperator => ApiError::forbidden(
-                "sgx.not_operator",
-                "This is for the operator of the installation: a caller of tenant `default` with the permission sgx:operate.",
-            ),
-            Self::ResealOfRoot => ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "sgx.reseal_of_root",
-                "Values are re-sealed tenant by tenant: give `reseal` with the scope `tenant`.",
-            )
-            .at("/reseal", "not with the scope root"),
+            Self::Root(error) => error.into_api(),
+            Self::Rotation(error) => error.into_api(),
+            Self::Scan(error) => error.into_api(),
             Self::Db(error) => error.into(),
             Self::Api(error) => error,
         }

@@ -39,6 +39,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
 pub(crate) use read::Listing;
+pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use write::{Item, PutDone};
 
 use self::gets::GetItems;

@@ -6,6 +6,8 @@ mod batch;
 mod items;
 /// Sealing keys and their rotations.
 mod rotations;
+/// The slots of the root key.
+mod slots;
 
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ nsl_core::permissions! {
     DeleteItems = "sgx:delete";
     /// Rotate the tenant's sealing key.
     RotateKeys = "sgx:rotate";
+    /// The root key and its slots; in tenant `default` only.
+    Operate = "sgx:operate";
 }
 
 pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
@@ -42,6 +46,9 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(rotations::list_rotations))
         .routes(routes!(rotations::get_rotation))
         .routes(routes!(rotations::get_statement))
+        .routes(routes!(slots::list_slots, slots::add_slot))
+        .routes(routes!(slots::test_slot))
+        .routes(routes!(slots::retire_slot))
         .layer(axum::Extension(sgx));
     if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
 }

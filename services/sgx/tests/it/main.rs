@@ -32,6 +32,8 @@ mod roots;
 mod rotation;
 /// Rotation of the root key.
 mod rotation_of_root;
+/// Slots of the root key: listed, added, tested, retired.
+mod slots;
 /// The statements of the store.
 mod statements;
 /// Two tenants never meet.

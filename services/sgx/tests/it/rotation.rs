@@ -172,7 +172,7 @@ async fn what_cannot_be_rotated_is_refused() {
     let world = World::new().await;
     world.store("demo", "k", "x").await;
     for (body, status, code, pointer) in [
-        (json!({"scope": "root"}), StatusCode::FORBIDDEN, "sgx.not_operator", ""),
+        (json!({"scope": "root"}), StatusCode::FORBIDDEN, "sgx.operator_only", ""),
         (
             json!({"scope": "root", "reseal": true}),
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -26,7 +26,7 @@ pub(crate) const OTHER_KEY: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b
 pub(crate) const ACME: &str = "acme";
 pub(crate) const ACME_READER: &str = "acme-reader";
 pub(crate) const OTHER: &str = "other";
-/// Who operates the installation: of the tenant `default`.
+/// Of the tenant `default`.
 pub(crate) const OPERATOR: &str = "operator";
 
 pub(crate) const USER: UserId = UserId(Uuid::from_u128(7));

@@ -12,6 +12,8 @@ mod rotation;
 mod secrets;
 /// The keys that open slots, and slots opened with them.
 mod slot;
+/// Slots of the root keys: listed, added, tested, retired.
+mod slots;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,7 +30,9 @@ use zeroize::Zeroizing;
 
 use self::secrets::SecretKeys;
 use self::slot::Opener;
-use crate::domain::slot::KeyId;
+pub(crate) use self::slots::{NewSlot, SlotInfo};
+use crate::domain::slot::{KeyId, SlotKind};
+use crate::store::roots as store;
 
 /// The root of a key hierarchy: root → (HKDF) → wrapping keys → tenant keys → data keys → values.
 struct Root {
@@ -114,6 +118,16 @@ impl RootRing {
         let root = self.root(root_key_id).ok_or(UnwrapError::UnknownRoot)?;
         let key = root.tenant_keys.unwrap_key(wrapped, &tenant_key_place(tenant, version));
         key.map_err(UnwrapError::Damaged)
+    }
+
+    /// The key at hand that a slot is for.
+    pub(super) fn opener_of(&self, slot: &store::RootSlot) -> Option<&Opener> {
+        self.openers.iter().find(|opener| opener.fits(slot))
+    }
+
+    /// The platform's key, where there is one of this kind.
+    fn platform_opener(&self, kind: SlotKind) -> Option<&Opener> {
+        self.openers.iter().find(|opener| opener.kind == kind)
     }
 
     fn root(&self, id: &[u8]) -> Option<Arc<Root>> {

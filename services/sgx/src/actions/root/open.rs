@@ -54,10 +54,6 @@ impl RootRing {
         self.replace(roots);
         Ok(())
     }
-
-    pub(super) fn openers(&self) -> &[Opener] {
-        &self.openers
-    }
 }
 
 /// The root keys and slots as they are stored.

@@ -8,7 +8,7 @@ use super::open::{add_slot, unwrap_secret_key};
 use super::{Root, RootRing, secret_key_place};
 use crate::Result;
 use crate::domain::slot::KeyId;
-use crate::error::Error;
+use crate::error::{Error, RootError};
 use crate::store::roots as store;
 
 /// A root key that was made and is not committed yet.
@@ -43,7 +43,7 @@ impl RootRing {
             .into_iter()
             .filter(|slot| slot.root_key_id == former.root_key_id && slot.state == "active");
         for slot in active {
-            match self.openers().iter().find(|opener| opener.fits(&slot)) {
+            match self.opener_of(&slot) {
                 Some(opener) => {
                     slots.push(add_slot(work, opener, &root, slot.label.as_deref(), now).await?);
                 }
@@ -81,11 +81,11 @@ impl RootRing {
         // Held, so that nobody is just putting a key under it; a key is made under the active one only.
         let roots = store::lock_roots(work).await?;
         if !roots.iter().any(|root| root.root_key_id == root_key_id && root.state == "superseded") {
-            return Err(Error::RootNotSuperseded);
+            return Err(Error::Root(RootError::NotSuperseded));
         }
         let under = store::under_root(work, root_key_id).await?;
         if under.sealing_keys + under.secret_keys > 0 {
-            return Err(Error::RootInUse { keys: under.sealing_keys + under.secret_keys });
+            return Err(Error::Root(RootError::InUse { keys: under.sealing_keys + under.secret_keys }));
         }
         store::retire_root(work, root_key_id).await?;
         store::wipe_slots_of(work, root_key_id, now).await?;
@@ -172,9 +172,9 @@ mod tests {
             tenants::all(&base.db.global(LOGIN)).await.unwrap().into_iter().map(|t| t.id).collect();
         let work = base.db.begin_across(LOGIN, &caller, &everyone).await.unwrap();
         let refused = ours.retire_root(&work, &first, now).await;
-        assert!(matches!(refused, Err(Error::RootInUse { keys: 1 })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Root(RootError::InUse { keys: 1 }))), "{refused:?}");
         let refused = ours.retire_root(&work, &second, now).await;
-        assert!(matches!(refused, Err(Error::RootNotSuperseded)), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Root(RootError::NotSuperseded))), "{refused:?}");
         work.rollback().await.unwrap();
 
         let client = test.client("postgres").await.unwrap();

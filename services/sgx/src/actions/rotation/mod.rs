@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::{LOGIN, Sgx, all_tenants};
 use crate::Result;
 use crate::domain::rotation::{Kind, Scope};
-use crate::error::Error;
+use crate::error::{Error, RootError, RotationError};
 use crate::store::rotations as store;
 use crate::store::sealing_keys::{self, Overview};
 
@@ -48,7 +48,7 @@ impl Order {
             (Scope::Tenant, false) => Ok(Kind::Tenant),
             (Scope::Tenant, true) => Ok(Kind::Reseal),
             (Scope::Root, false) => Ok(Kind::Root),
-            (Scope::Root, true) => Err(Error::ResealOfRoot),
+            (Scope::Root, true) => Err(RotationError::ResealOfRoot.into()),
         }
     }
 }
@@ -156,7 +156,7 @@ impl Sgx {
             self.clock.now(),
         )
         .await?;
-        rotation.ok_or(Error::RotationRunning)
+        rotation.ok_or_else(|| RotationError::Running.into())
     }
 
     /// Rotations of the tenant, newest first.
@@ -180,7 +180,7 @@ impl Sgx {
 
     /// The signed statement of a completed rotation.
     pub(crate) async fn rotation_statement(&self, caller: &Caller, id: Uuid) -> Result<String> {
-        self.look(caller, "READ_STATEMENT", id, |rotation| rotation.statement.ok_or(Error::NoStatement)).await
+        self.look(caller, "READ_STATEMENT", id, |rotation| rotation.statement.ok_or_else(|| RotationError::NoStatement.into())).await
     }
 
     async fn look<T: Send>(
@@ -192,7 +192,7 @@ impl Sgx {
     ) -> Result<T> {
         let tenant = caller.tenant();
         let row = store::rotation(&self.db.read(LOGIN, tenant), tenant, id).await?;
-        let found = row.ok_or(Error::RotationNotFound).and_then(part);
+        let found = row.ok_or_else(|| RotationError::NotFound.into()).and_then(part);
         self.note(caller, action, "rotation", &id.to_string(), found.as_ref().err()).await?;
         found
     }
@@ -241,7 +241,7 @@ impl Sgx {
     ) -> Result<()> {
         let result = match error {
             None => AuditResult::Success,
-            Some(Error::NotOperator) => AuditResult::Denied,
+            Some(Error::Root(RootError::OperatorOnly)) => AuditResult::Denied,
             Some(_) => AuditResult::Failure,
         };
         let mut entry = Audit::new("sgx", action, resource_type, resource, result);
@@ -255,7 +255,7 @@ fn operator(caller: &Caller) -> Result<()> {
     if caller.tenant() == TenantId::DEFAULT && caller.principal.permissions.allows("sgx:operate") {
         return Ok(());
     }
-    Err(Error::NotOperator)
+    Err(RootError::OperatorOnly.into())
 }
 
 /// How much longer a rotation takes if it goes on as it did.

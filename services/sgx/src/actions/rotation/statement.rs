@@ -11,7 +11,7 @@ use super::{LOGIN, Rotation};
 use crate::Result;
 use crate::actions::Sgx;
 use crate::domain::rotation::{Kind, Statement};
-use crate::error::Error;
+use crate::error::{Error, RotationError};
 use crate::events::RotationCompleted;
 use crate::store::{rotations, statement_keys as store};
 
@@ -75,7 +75,7 @@ impl Sgx {
         let note = signer.key.sign(&statement.text(), &signer.pair);
         let (tenant, id) = (rotation.tenant_id, rotation.rotation_id);
         if rotations::complete(work, tenant, id, &note, now).await?.is_none() {
-            return Err(Error::RotationNotFound);
+            return Err(RotationError::NotFound.into());
         }
         let merkle_root = format!("sha256:{}", hex::encode(root));
         let completed = RotationCompleted {
