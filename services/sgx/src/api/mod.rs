@@ -4,6 +4,10 @@
 mod batch;
 /// One item at a time, and lists of them.
 mod items;
+/// Sealing keys and their rotations.
+mod rotations;
+/// The slots of the root key.
+mod slots;
 
 use std::sync::Arc;
 
@@ -23,6 +27,10 @@ nsl_core::permissions! {
     WriteItems = "sgx:write";
     /// Delete sealed items.
     DeleteItems = "sgx:delete";
+    /// Rotate the tenant's sealing key.
+    RotateKeys = "sgx:rotate";
+    /// The root key and its slots; in tenant `default` only.
+    Operate = "sgx:operate";
 }
 
 pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
@@ -33,6 +41,14 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
         .routes(routes!(batch::batch_put))
         .routes(routes!(batch::batch_get))
+        .routes(routes!(rotations::sealing_keys))
+        .routes(routes!(rotations::rotate))
+        .routes(routes!(rotations::list_rotations))
+        .routes(routes!(rotations::get_rotation))
+        .routes(routes!(rotations::get_statement))
+        .routes(routes!(slots::list_slots, slots::add_slot))
+        .routes(routes!(slots::test_slot))
+        .routes(routes!(slots::retire_slot))
         .layer(axum::Extension(sgx));
     if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
 }
