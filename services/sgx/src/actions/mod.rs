@@ -1,7 +1,11 @@
 //! Use cases: authorize → load → decide (domain) → store → event and audit → commit.
 
+/// Verdicts on quotes, and the service's own quote.
+pub(crate) mod attestation;
 /// The tenants' sealing keys.
 mod keys;
+/// The platform in hardware mode.
+pub(crate) mod platform;
 /// The health check: a real seal–unseal round trip.
 mod probe;
 /// Reading, listing, deleting.
@@ -29,6 +33,7 @@ pub(crate) use read::Listing;
 pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use write::{Item, PutDone};
 
+use self::attestation::collateral::CollateralSource;
 use self::keys::KeyRing;
 use self::root::RootRing;
 use self::write::{LOGIN, Put, PutItems};
@@ -46,6 +51,7 @@ pub struct Sgx {
     puts: GroupCommit<PutItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
+    collateral: CollateralSource,
 }
 
 impl Sgx {
@@ -57,6 +63,7 @@ impl Sgx {
         security: Arc<dyn SecurityEvents>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
+        let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
         let keys = Arc::new(KeyRing::new(&base.db, root));
         let encrypt = config.database.enable_encryption;
         if !encrypt {
@@ -73,6 +80,7 @@ impl Sgx {
             puts: GroupCommit::start(&base.jobs, &base.db, LOGIN, write, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
+            collateral,
         }))
     }
 

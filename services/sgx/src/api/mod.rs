@@ -1,5 +1,7 @@
 //! Request and response types, thin handlers, routes.
 
+/// Quotes of others, and the service's own.
+mod attestations;
 /// One item at a time, and lists of them.
 mod items;
 /// The slots of the root key.
@@ -23,6 +25,8 @@ nsl_core::permissions! {
     WriteItems = "sgx:write";
     /// Delete sealed items.
     DeleteItems = "sgx:delete";
+    /// Verify quotes, and ask the service for its own.
+    Attest = "sgx:attest";
     /// The root key and its slots; in tenant `default` only.
     Operate = "sgx:operate";
 }
@@ -33,6 +37,9 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
     let router = OpenApiRouter::new()
         .routes(routes!(items::list_items))
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
+        .routes(routes!(attestations::verify_attestation))
+        .routes(routes!(attestations::get_attestation))
+        .routes(routes!(attestations::attest_service))
         .routes(routes!(slots::list_slots, slots::add_slot))
         .routes(routes!(slots::test_slot))
         .routes(routes!(slots::retire_slot))

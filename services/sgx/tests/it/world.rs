@@ -38,11 +38,13 @@ pub(crate) struct Settings {
     pub key: &'static str,
     pub encrypt: bool,
     pub clock: Clock,
+    /// Whatever else of the configuration a test is about.
+    pub adjust: Arc<dyn Fn(&mut SgxConfig) + Send + Sync>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { key: KEY, encrypt: true, clock: Clock::system() }
+        Self { key: KEY, encrypt: true, clock: Clock::system(), adjust: Arc::new(|_| {}) }
     }
 }
 
@@ -128,6 +130,7 @@ pub(crate) async fn start(
         let mut config = SgxConfig::default();
         config.database.encryption_key = Some(Secret::new(settings.key.to_owned()));
         config.database.enable_encryption = settings.encrypt;
+        (settings.adjust)(&mut config);
         let root = Arc::new(RootRing::open(base, &config).await?);
         let service = nsl_sgx::service(base, config, root, Arc::new(Alarms))?;
         let ports = Ports { authenticator: Arc::new(Tokens { acme, other }) };
