@@ -1,5 +1,7 @@
 //! The one error enum of the service and its one mapping to an API error.
 
+/// What can go wrong with quotes, of others and of the own platform.
+mod attestation;
 /// What can go wrong with root keys and their slots.
 mod root;
 /// What can go wrong with rotations.
@@ -12,6 +14,8 @@ use nsl_core::ApiError;
 use nsl_core::config::SecretError;
 use nsl_core::db::DbError;
 
+pub(crate) use self::attestation::AttestationError;
+pub use self::attestation::HardwareError;
 pub(crate) use self::root::RootError;
 pub(crate) use self::rotation::RotationError;
 pub(crate) use self::scan::ScanError;
@@ -44,6 +48,8 @@ pub(crate) enum Error {
     Rotation(#[from] RotationError),
     #[error(transparent)]
     Scan(#[from] ScanError),
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
     #[error(transparent)]
     Db(#[from] DbError),
     /// A refusal that another layer worded.
@@ -106,6 +112,7 @@ impl Error {
             Self::Root(error) => error.into_api(),
             Self::Rotation(error) => error.into_api(),
             Self::Scan(error) => error.into_api(),
+            Self::Attestation(error) => error.into_api(),
             Self::Db(error) => error.into(),
             Self::Api(error) => error,
         }
@@ -119,11 +126,10 @@ pub enum StartError {
     Secret(#[from] SecretError),
     #[error("SGX_ENCRYPTION_KEY cannot be used: {0}; make one with `nsl secrets`")]
     RootKey(String),
-    #[error(
-        "SGX__EnableHardwareMode=true needs an SGX enclave under Gramine, which this build does not support; unset it \
-         to run in simulation mode with SGX_ENCRYPTION_KEY"
-    )]
-    NoHardwareMode,
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
+    #[error("SGX:Attestation:FreshMinutes is 0: no verdict would ever count; give at least 1")]
+    NeverFresh,
     #[error(
         "this database was sealed under the root key {stored}, and SGX_ENCRYPTION_KEY is {given}: give the key that \
          it was sealed with; without it the sealed values cannot be opened by anyone"

@@ -44,6 +44,7 @@ fn purge(base: &Base, sgx: &Arc<Sgx>) {
     base.jobs.every_single(lease, "sgx.purge", PURGE_EVERY, move || {
         let sgx = Arc::clone(&sgx);
         async move {
+            sgx.purge_attestations().await.map_err(|error| -> JobError { Box::new(error) })?;
             let purged = sgx.purge().await.map_err(|error| -> JobError { Box::new(error) })?;
             if purged > 0 {
                 tracing::info!(purged, "purged items past their retention");

@@ -1,5 +1,7 @@
 //! Use cases: authorize → load → decide (domain) → store → event and audit → commit.
 
+/// Verdicts on quotes, and the service's own quote.
+pub(crate) mod attestation;
 /// Many items at once.
 mod batch;
 /// Reads in group commit.
@@ -10,6 +12,8 @@ mod heads;
 mod keys;
 /// From a row to its value.
 mod opener;
+/// The platform in hardware mode.
+pub(crate) mod platform;
 /// The health check: a real seal–unseal round trip.
 mod probe;
 /// Reading, listing, deleting.
@@ -44,6 +48,7 @@ pub(crate) use write::{Item, PutDone};
 
 use self::gets::GetItems;
 use self::heads::Heads;
+use self::attestation::collateral::CollateralSource;
 use self::keys::KeyRing;
 use self::opener::Opener;
 use self::root::RootRing;
@@ -65,6 +70,7 @@ pub struct Sgx {
     gets: GroupCommit<GetItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
+    collateral: CollateralSource,
 }
 
 impl Sgx {
@@ -76,6 +82,7 @@ impl Sgx {
         security: Arc<dyn SecurityEvents>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
+        let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
         let keys = Arc::new(KeyRing::new(&base.db, root));
         let encrypt = config.database.enable_encryption;
         if !encrypt {
@@ -103,6 +110,7 @@ impl Sgx {
             gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
+            collateral,
         }))
     }
 

@@ -2,6 +2,8 @@
 
 /// Many items in one request.
 mod batch;
+/// Quotes of others, and the service's own.
+mod attestations;
 /// One item at a time, and lists of them.
 mod items;
 /// Sealing keys and their rotations.
@@ -29,6 +31,8 @@ nsl_core::permissions! {
     DeleteItems = "sgx:delete";
     /// Rotate the tenant's sealing key.
     RotateKeys = "sgx:rotate";
+    /// Verify quotes, and ask the service for its own.
+    Attest = "sgx:attest";
     /// The root key and its slots; in tenant `default` only.
     Operate = "sgx:operate";
 }
@@ -46,6 +50,9 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(rotations::list_rotations))
         .routes(routes!(rotations::get_rotation))
         .routes(routes!(rotations::get_statement))
+        .routes(routes!(attestations::verify_attestation))
+        .routes(routes!(attestations::get_attestation))
+        .routes(routes!(attestations::attest_service))
         .routes(routes!(slots::list_slots, slots::add_slot))
         .routes(routes!(slots::test_slot))
         .routes(routes!(slots::retire_slot))

@@ -1,6 +1,8 @@
 //! Types and rules of sealed items, pure: what a name may be, which change is allowed, what a sealed value is bound
 //! to, and what opens.
 
+/// Attestation of enclaves and trust domains.
+pub(crate) mod attestation;
 /// Metadata as a text that is bound to the value.
 mod canonical;
 /// What a rotation moves, and what it states in the end.

@@ -1,5 +1,7 @@
 //! All SQL of the schema `sgx`. Free functions over a connection; none begins or commits.
 
+/// Verdicts on quotes.
+pub(crate) mod attestations;
 /// The current version of each item.
 pub(crate) mod items;
 /// The root keys and their slots.
@@ -16,5 +18,12 @@ pub(crate) mod whole;
 use nsl_core::db::sql::Checked;
 
 /// Every statement, for the test that checks them on a migrated database.
-pub const ALL: &[&[Checked]] =
-    &[items::ALL, roots::ALL, rotations::ALL, sealing_keys::ALL, statement_keys::ALL, whole::ALL];
+pub const ALL: &[&[Checked]] = &[
+    attestations::ALL,
+    items::ALL,
+    roots::ALL,
+    rotations::ALL,
+    sealing_keys::ALL,
+    statement_keys::ALL,
+    whole::ALL,
+];
