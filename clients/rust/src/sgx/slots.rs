@@ -1,0 +1,64 @@
+//! The keys that open the root key. For the operator of the installation.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Sgx;
+use crate::error::Error;
+use crate::path;
+use crate::secret::Secret;
+
+/// The root key, wrapped under one of the keys that may open it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slot {
+    #[serde(rename = "slotId")]
+    pub id: String,
+    pub root_key_id: String,
+    /// `configured`, `mrsigner` or `mrenclave`.
+    pub kind: String,
+    /// The public id of the key that opens it.
+    pub opener_id: String,
+    pub label: Option<String>,
+    /// `active` or `retired`.
+    pub state: String,
+    pub created_at: Timestamp,
+    pub tested_at: Option<Timestamp>,
+    pub retired_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct AddSlot<'a> {
+    kind: &'a str,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+}
+
+const SLOTS: &str = "/api/v1/sgx/slots";
+
+impl Sgx<'_> {
+    pub async fn slots(&self) -> Result<Vec<Slot>, Error> {
+        self.all(SLOTS).await
+    }
+
+    /// Lets another configured key open the root: 32 bytes in base64 or hex.
+    pub async fn add_slot(&self, key: &Secret, label: Option<&str>) -> Result<Slot, Error> {
+        let slot = AddSlot { kind: "configured", key: key.expose(), label };
+        self.ask(self.client.post(SLOTS).json(&slot)).await
+    }
+
+    /// Opens the slot with the keys that the service has; a slot that does not open is an error.
+    pub async fn test_slot(&self, id: &str) -> Result<Slot, Error> {
+        self.ask(self.client.post(&format!("{}/test", slot_path(id)?))).await
+    }
+
+    /// Wipes the slot. The last one that opens is refused.
+    pub async fn retire_slot(&self, id: &str) -> Result<Slot, Error> {
+        self.ask(self.client.post(&format!("{}/retire", slot_path(id)?))).await
+    }
+}
+
+fn slot_path(id: &str) -> Result<String, Error> {
+    Ok(format!("{SLOTS}/{}", path::segment("slot", id)?))
+}
