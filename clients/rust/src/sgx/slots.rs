@@ -12,16 +12,20 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Slot {
-    #[serde(rename = "slotId")]
     pub id: String,
     pub root_key_id: String,
+    /// `active`, `superseded` or `retired`.
+    pub root_state: String,
     /// `configured`, `mrsigner` or `mrenclave`.
     pub kind: String,
     /// The public id of the key that opens it.
     pub opener_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// `active` or `retired`.
     pub state: String,
+    /// Whether the serving process has the key.
+    pub at_hand: bool,
     pub created_at: Timestamp,
     pub tested_at: Option<Timestamp>,
     pub retired_at: Option<Timestamp>,
@@ -30,9 +34,16 @@ pub struct Slot {
 #[derive(Serialize)]
 struct AddSlot<'a> {
     kind: &'a str,
-    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct TestSlot<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
 }
 
 const SLOTS: &str = "/api/v1/sgx/slots";
@@ -42,18 +53,24 @@ impl Sgx<'_> {
         self.all(SLOTS).await
     }
 
-    /// Lets another configured key open the root: 32 bytes in base64 or hex.
-    pub async fn add_slot(&self, key: &Secret, label: Option<&str>) -> Result<Slot, Error> {
-        let slot = AddSlot { kind: "configured", key: key.expose(), label };
+    /// Lets a further key open the root: for kind `configured` 32 bytes in base64 or hex, else the platform's own.
+    pub async fn add_slot(
+        &self,
+        kind: &str,
+        key: Option<&Secret>,
+        label: Option<&str>,
+    ) -> Result<Slot, Error> {
+        let slot = AddSlot { kind, key: key.map(Secret::expose), label };
         self.ask(self.client.post(SLOTS).json(&slot)).await
     }
 
-    /// Opens the slot with the keys that the service has; a slot that does not open is an error.
-    pub async fn test_slot(&self, id: &str) -> Result<Slot, Error> {
-        self.ask(self.client.post(&format!("{}/test", slot_path(id)?))).await
+    /// Opens the slot with this key, else with those that the service has; a slot that does not open is an error.
+    pub async fn test_slot(&self, id: &str, key: Option<&Secret>) -> Result<Slot, Error> {
+        let test = TestSlot { key: key.map(Secret::expose) };
+        self.ask(self.client.post(&format!("{}/test", slot_path(id)?)).json(&test)).await
     }
 
-    /// Wipes the slot. The last one that opens is refused.
+    /// Takes the slots of this one's key away, of every root. The last one that opens is refused.
     pub async fn retire_slot(&self, id: &str) -> Result<Slot, Error> {
         self.ask(self.client.post(&format!("{}/retire", slot_path(id)?))).await
     }

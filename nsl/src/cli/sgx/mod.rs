@@ -174,8 +174,10 @@ fn secret(what: &str, file: Option<&Path>) -> anyhow::Result<Secret> {
             text
         }
     };
-    ensure!(!text.expose().trim().is_empty(), "the {what} is empty");
-    Ok(text)
+    // `echo` and editors end it with a line end that is no part of it.
+    let trimmed = Secret::new(text.expose().trim().to_owned());
+    ensure!(!trimmed.expose().is_empty(), "the {what} is empty");
+    Ok(trimmed)
 }
 
 /// `--metadata`.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
+use clap::ValueEnum;
 use nsl_client::Slot;
 
 use super::{Globals, confirm, output, secret, session};
@@ -11,17 +13,20 @@ pub(super) enum Command {
     /// List the keys that open the root key.
     List,
     Add(AddArgs),
-    Test(SlotArgs),
+    Test(TestArgs),
     Retire(RetireArgs),
 }
 
-/// Let another key open the root key: 32 bytes in base64 or hex, such as `nsl secrets` prints.
+/// Let a further key open the root key: 32 bytes in base64 or hex, such as `nsl secrets` prints.
 ///
 /// The key is read from stdin or a file, and asked for on a terminal. The service does not keep it: start it with the key
-/// as SGX_ENCRYPTION_KEY from then on, and retire the slot of the old one.
+/// as SGX_ENCRYPTION_KEY from then on, test the slot, and retire the one of the old key.
 #[derive(clap::Args)]
 #[command(after_help = session::HELP)]
 pub(super) struct AddArgs {
+    /// Whose key it is.
+    #[arg(long, value_enum, default_value_t = Kind::Configured)]
+    kind: Kind,
     /// Take the key from a file.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -30,19 +35,47 @@ pub(super) struct AddArgs {
     label: Option<String>,
 }
 
-/// Open a slot with the keys that the service has.
-#[derive(clap::Args)]
-#[command(after_help = session::HELP)]
-pub(super) struct SlotArgs {
-    /// Its id, as `nsl sgx slots list` shows it.
-    id: String,
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A key that an operator keeps.
+    Configured,
+    /// That of the platform for every enclave of the signer.
+    Mrsigner,
+    /// That of the platform for this very enclave.
+    Mrenclave,
 }
 
-/// Wipe a slot: its key opens the root no more. The last one that opens is refused.
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Mrsigner => "mrsigner",
+            Self::Mrenclave => "mrenclave",
+        }
+    }
+}
+
+/// Open a slot, to see that it would serve: with the keys that the service has, or with a given one.
+#[derive(clap::Args)]
+#[command(after_help = session::HELP)]
+pub(super) struct TestArgs {
+    /// Its id, as `nsl sgx slots list` shows it.
+    id: String,
+    /// Try a key that is read from stdin, or asked for on a terminal.
+    #[arg(long, conflicts_with = "file")]
+    with_key: bool,
+    /// Try the key of a file.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// Take the slots of a key away: a service with that key alone does not start any more.
+///
+/// The last key that opens the root is refused.
 #[derive(clap::Args)]
 #[command(after_help = session::HELP)]
 pub(super) struct RetireArgs {
-    /// Its id, as `nsl sgx slots list` shows it.
+    /// The slot's id, as `nsl sgx slots list` shows it.
     id: String,
     /// Do not ask.
     #[arg(long, short)]
@@ -72,31 +105,50 @@ async fn list(globals: &Globals) -> anyhow::Result<()> {
                 slot.kind,
                 slot.state,
                 slot.opener_id,
-                slot.root_key_id,
+                if slot.at_hand { "yes" } else { "no" }.to_owned(),
+                format!("{} ({})", slot.root_key_id, slot.root_state),
                 output::time(Some(slot.created_at)),
                 output::time(slot.tested_at),
                 slot.label.unwrap_or_default(),
             ]
         })
         .collect();
-    output::table(&["ID", "KIND", "STATE", "OPENED BY", "ROOT", "CREATED", "TESTED", "LABEL"], &rows)
+    output::table(
+        &["ID", "KIND", "STATE", "OPENED BY", "AT HAND", "ROOT", "CREATED", "TESTED", "LABEL"],
+        &rows,
+    )
 }
 
 async fn add(args: AddArgs, globals: &Globals) -> anyhow::Result<()> {
-    let key = secret("new key", args.file.as_deref())?;
+    let AddArgs { kind, file, label } = args;
+    ensure!(
+        kind == Kind::Configured || file.is_none(),
+        "the platform gives this key itself; leave out --file"
+    );
+    let key = match kind {
+        Kind::Configured => Some(secret("new key", file.as_deref())?),
+        Kind::Mrsigner | Kind::Mrenclave => None,
+    };
     let mut session = session::open(globals).await?;
-    let slot = session.call(async |client| client.sgx().add_slot(&key, args.label.as_deref()).await).await?;
+    let slot = session
+        .call(async |client| client.sgx().add_slot(kind.word(), key.as_ref(), label.as_deref()).await)
+        .await?;
     show("Added", &slot, globals)
 }
 
-async fn test(args: SlotArgs, globals: &Globals) -> anyhow::Result<()> {
+async fn test(args: TestArgs, globals: &Globals) -> anyhow::Result<()> {
+    let given = args.with_key || args.file.is_some();
+    let key = given.then(|| secret("key", args.file.as_deref())).transpose()?;
     let mut session = session::open(globals).await?;
-    let slot = session.call(async |client| client.sgx().test_slot(&args.id).await).await?;
+    let slot = session.call(async |client| client.sgx().test_slot(&args.id, key.as_ref()).await).await?;
     show("Opened", &slot, globals)
 }
 
 async fn retire(args: RetireArgs, globals: &Globals) -> anyhow::Result<()> {
-    confirm(&format!("This wipes slot {}; its key opens nothing here any more.", args.id), args.yes)?;
+    confirm(
+        &format!("This wipes slot {}; a service with its key alone does not start any more.", args.id),
+        args.yes,
+    )?;
     let mut session = session::open(globals).await?;
     let slot = session.call(async |client| client.sgx().retire_slot(&args.id).await).await?;
     show("Retired", &slot, globals)
