@@ -31,6 +31,10 @@ mod secrecy;
 mod serve;
 /// `nsl serve` on a test database.
 mod served;
+/// `nsl sgx …`.
+mod sgx_cli;
+/// A command on a terminal.
+mod terminal;
 /// `nsl up`: start, reattach, refuse, stop.
 mod up;
 
