@@ -20,11 +20,14 @@ pub struct VerifyQuote {
     /// What the quote has to carry as its report data, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_data: Option<String>,
+    /// Instead of the report data, for a quote of a service such as this: the nonce of [`Sgx::own_quote`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<AttestationPolicy>,
+    pub nonce: Option<String>,
+    pub policy: AttestationPolicy,
 }
 
-/// What a quote has to say. Default: a platform that is up to date, whatever runs on it.
+/// What a quote has to say; a list that is empty takes anything. Default: a platform that is up to date, whatever runs on
+/// it. Bytes in hex.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AttestationPolicy {
@@ -39,7 +42,19 @@ pub struct AttestationPolicy {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mr_td: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtmr0: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtmr1: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtmr2: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtmr3: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accepted_tcb_status: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected_advisories: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_tcb_evaluation_data_number: Option<u32>,
 }
 
 /// A verdict on a quote.
@@ -48,18 +63,35 @@ pub struct AttestationPolicy {
 pub struct Attestation {
     pub id: String,
     pub accepted: bool,
-    /// `sgx`, `tdx` or `unknown`.
+    /// `sgx` or `tdx`.
     pub tee: String,
+    /// Intel's word for the state of the platform; none where nothing vouches for the quote.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tcb_status: Option<String>,
+    #[serde(default)]
+    pub advisory_ids: Vec<String>,
+    /// What the quote says; none where nothing vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measurements: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_data: Option<String>,
+    pub quote_sha256: String,
+    /// Whose collateral it was judged by: `caller`, `file` or `pccs`.
+    pub collateral: String,
     /// Why it is not accepted.
     #[serde(default)]
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
     pub verified_at: Timestamp,
     /// Until when it counts as fresh.
     pub expires_at: Timestamp,
-    /// Measurements and whatever else the service tells.
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
+}
+
+/// Why a quote is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Reason {
+    /// Stable, such as `tcb_status`.
+    pub code: String,
+    pub detail: String,
 }
 
 /// What the service says of itself.
@@ -70,8 +102,11 @@ pub struct OwnQuote {
     pub mode: String,
     /// Standard base64; none in simulation, where there is nothing to prove.
     pub quote: Option<String>,
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
+    /// What the quote carries for the nonce, in hex.
+    pub report_data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measurements: Option<Map<String, Value>>,
+    pub statement: String,
 }
 
 #[derive(Serialize)]
@@ -80,7 +115,7 @@ struct Ask<'a> {
 }
 
 impl Sgx<'_> {
-    /// A quote of the service's own enclave over a nonce (standard base64).
+    /// A quote of the service's own enclave over a nonce: 16 to 64 random bytes in standard base64.
     pub async fn own_quote(&self, nonce: &str) -> Result<OwnQuote, Error> {
         self.ask(self.client.post("/api/v1/sgx/attestation").json(&Ask { nonce })).await
     }

@@ -1,6 +1,7 @@
 //! Former versions, and what is done with them: restore, destroy, copy, rename.
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{ItemInfo, Sgx};
@@ -20,13 +21,23 @@ pub struct VersionInfo {
     pub fingerprint: String,
     pub policy: String,
     pub created_at: Timestamp,
-    /// When the next version took its place; none for the current one.
+    /// When the next version took its place; none for the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub superseded_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     /// Whether its key is gone: nobody can read it any more.
     pub destroyed: bool,
     /// Whether a read without a version gives this one.
     pub current: bool,
+}
+
+/// What was destroyed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Destroyed {
+    pub service: String,
+    pub key: String,
+    /// The versions whose keys and values went.
+    pub versions: Vec<i64>,
 }
 
 #[derive(Serialize)]
@@ -58,9 +69,8 @@ impl Sgx<'_> {
     }
 
     /// Makes a version, or an item with all of them, unreadable for good. Backups still hold what they hold.
-    pub async fn destroy(&self, service: &str, key: &str, version: Option<i64>) -> Result<(), Error> {
-        let action = Action { item: Place { service, key }, version, to: None };
-        self.tell(self.client.post("/api/v1/sgx/item-actions/destroy").json(&action)).await
+    pub async fn destroy(&self, service: &str, key: &str, version: Option<i64>) -> Result<Destroyed, Error> {
+        self.act("destroy", &Action { item: Place { service, key }, version, to: None }).await
     }
 
     /// Seals the value anew under another name; 409 where that is taken.
@@ -81,7 +91,7 @@ impl Sgx<'_> {
         self.act("rename", &Action { item: Place { service, key }, version: None, to }).await
     }
 
-    async fn act(&self, verb: &str, action: &Action<'_>) -> Result<ItemInfo, Error> {
+    async fn act<T: DeserializeOwned>(&self, verb: &str, action: &Action<'_>) -> Result<T, Error> {
         self.ask(self.client.post(&format!("/api/v1/sgx/item-actions/{verb}")).json(action)).await
     }
 }

@@ -29,10 +29,10 @@ use crate::error::Error;
 use crate::page::Page;
 use crate::path;
 
-pub use attestations::{Attestation, AttestationPolicy, OwnQuote, VerifyQuote};
-pub use history::VersionInfo;
+pub use attestations::{Attestation, AttestationPolicy, OwnQuote, Reason, VerifyQuote};
+pub use history::{Destroyed, VersionInfo};
 pub use items::{GetOptions, Item, ItemHead, ItemInfo, Items, ListFilter, Put, PutOptions, Record};
-pub use policies::{NewPolicy, Policy};
+pub use policies::{Policy, PolicyRules};
 pub use rotations::{NewRotation, Rotation, SealingKey, SealingKeys};
 pub use scans::{Finding, Scan};
 pub use slots::Slot;

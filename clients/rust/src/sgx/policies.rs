@@ -19,13 +19,17 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The longest life of a value under it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration_hours: Option<u32>,
     pub allow_unseal: bool,
     pub require_attestation: bool,
     /// Roles of which a reader needs one; none: no role is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_roles: Option<Vec<String>>,
     /// How often a version can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_reads: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_isv_svn: Option<u32>,
     pub is_active: bool,
     /// Whether it is part of the program; such a policy never changes.
@@ -40,11 +44,10 @@ pub struct Policy {
     pub updated_at: Option<Timestamp>,
 }
 
-/// A policy to be made, or what one is from now on: all of it.
+/// What a policy asks for: all of it, also where it takes the place of another.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct NewPolicy {
-    pub name: String,
+pub struct PolicyRules {
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +65,30 @@ pub struct NewPolicy {
     pub is_active: bool,
 }
 
+impl Default for PolicyRules {
+    /// Of the kind `MRSIGNER`, and no rule.
+    fn default() -> Self {
+        Self {
+            kind: "MRSIGNER".to_owned(),
+            description: None,
+            expiration_hours: None,
+            allow_unseal: true,
+            require_attestation: false,
+            allowed_roles: None,
+            max_reads: None,
+            min_isv_svn: None,
+            is_active: true,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct NewPolicy<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    rules: &'a PolicyRules,
+}
+
 const POLICIES: &str = "/api/v1/sgx/policies";
 
 impl Sgx<'_> {
@@ -74,14 +101,19 @@ impl Sgx<'_> {
         self.ask(self.client.get(&policy_path(name)?)).await
     }
 
-    pub async fn create_policy(&self, policy: &NewPolicy) -> Result<Policy, Error> {
-        self.ask(self.client.post(POLICIES).json(policy)).await
+    pub async fn create_policy(&self, name: &str, rules: &PolicyRules) -> Result<Policy, Error> {
+        self.ask(self.client.post(POLICIES).json(&NewPolicy { name, rules })).await
     }
 
-    /// Puts a policy in the place of the one of its name; with `if_match` only at this version, else 412.
-    pub async fn replace_policy(&self, policy: &NewPolicy, if_match: Option<i64>) -> Result<Policy, Error> {
-        let request = self.client.request(Method::PUT, &policy_path(&policy.name)?);
-        self.ask(condition(request, if_match).json(policy)).await
+    /// Gives a policy other rules; with `if_match` only at this version, else 412.
+    pub async fn replace_policy(
+        &self,
+        name: &str,
+        rules: &PolicyRules,
+        if_match: Option<i64>,
+    ) -> Result<Policy, Error> {
+        let request = self.client.request(Method::PUT, &policy_path(name)?);
+        self.ask(condition(request, if_match).json(rules)).await
     }
 
     /// Values that were put under it keep the rules that it had then.

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::Sgx;
 use crate::error::Error;
@@ -12,10 +11,10 @@ use crate::path;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SealingKeys {
+    /// Newest first.
     pub items: Vec<SealingKey>,
-    /// The key that signs completion statements, as a C2SP verifier key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verifier_key: Option<String>,
+    /// The key that signs completion statements: a verifier key of C2SP signed notes.
+    pub statement_key: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -24,8 +23,13 @@ pub struct SealingKey {
     pub version: i64,
     /// `active`, `superseded` or `retired`.
     pub state: String,
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
+    /// Data keys that it may have wrapped, counted ahead in blocks.
+    pub wraps: u64,
+    /// Values whose data key is under it now.
+    pub rows: u64,
+    pub created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retired_at: Option<Timestamp>,
 }
 
 /// A rotation to be begun.
@@ -54,16 +58,21 @@ pub struct Rotation {
     pub state: String,
     pub from: String,
     pub to: String,
+    /// Values that are to be moved; sealing keys, where the root rotates.
     pub total: u64,
     pub done: u64,
+    pub percent: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why it failed, and what to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    pub requested_by: String,
     pub started_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
 }
 
 impl Sgx<'_> {

@@ -11,24 +11,27 @@ use crate::error::Error;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quota {
-    /// Empty: the tenant as a whole.
-    #[serde(default)]
-    pub service: String,
-    pub max_bytes: Option<u64>,
-    pub max_items: Option<u64>,
+    /// None: the tenant as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub updated_at: Option<Timestamp>,
+    pub service: Option<String>,
+    /// Sealed bytes of all versions that are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// Items that are not deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<u64>,
+    pub updated_at: Timestamp,
 }
 
 /// What a tenant keeps.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
-    /// Items that a read finds.
+    /// Items that are not deleted.
     pub items: u64,
-    /// Versions of any kind, current ones too.
+    /// Versions whose values are kept, the current ones too.
     pub versions: u64,
-    /// At rest.
+    /// Sealed, of those.
     pub bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
@@ -54,7 +57,8 @@ pub struct ServiceUsage {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SetQuota<'a> {
-    service: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,10 +76,10 @@ impl Sgx<'_> {
         self.all(QUOTAS).await
     }
 
-    /// Sets a limit; `service` empty: for the tenant as a whole.
+    /// Sets the limits of a service, or without one those of the tenant as a whole.
     pub async fn set_quota(
         &self,
-        service: &str,
+        service: Option<&str>,
         max_bytes: Option<u64>,
         max_items: Option<u64>,
     ) -> Result<Quota, Error> {
@@ -83,7 +87,8 @@ impl Sgx<'_> {
         self.ask(self.client.request(Method::PUT, QUOTAS).json(&quota)).await
     }
 
-    pub async fn remove_quota(&self, service: &str) -> Result<(), Error> {
-        self.tell(self.client.request(Method::DELETE, QUOTAS).query(&[("service", service)])).await
+    pub async fn remove_quota(&self, service: Option<&str>) -> Result<(), Error> {
+        let query: Vec<(&str, &str)> = service.map(|service| ("service", service)).into_iter().collect();
+        self.tell(self.client.request(Method::DELETE, QUOTAS).query(&query)).await
     }
 }

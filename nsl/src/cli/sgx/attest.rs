@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nsl_client::{Attestation, AttestationPolicy, VerifyQuote};
+use nsl_core::config::fresh;
 use serde_json::Value;
 
 use super::{Globals, describe, output, session};
@@ -35,6 +36,9 @@ pub(super) struct VerifyArgs {
     /// What the quote has to carry as report data.
     #[arg(long, value_name = "HEX")]
     report_data: Option<String>,
+    /// For a quote of a service such as this: the nonce that it was asked with.
+    #[arg(long, value_name = "BASE64", conflicts_with = "report_data")]
+    nonce: Option<String>,
     /// An enclave that is good; can be given again.
     #[arg(long = "mr-enclave", value_name = "HEX")]
     mr_enclave: Vec<String>,
@@ -52,15 +56,18 @@ pub(super) struct VerifyArgs {
     /// A state of the platform that is good enough [default: UpToDate]; can be given again.
     #[arg(long = "tcb-status", value_name = "STATUS")]
     tcb_status: Vec<String>,
+    /// A weakness that is not good enough, such as INTEL-SA-00289; can be given again.
+    #[arg(long = "reject-advisory", value_name = "ID")]
+    rejected_advisories: Vec<String>,
 }
 
 /// Ask the service for a quote of its own enclave. In simulation there is none.
 #[derive(clap::Args)]
 #[command(after_help = session::HELP)]
 pub(super) struct QuoteArgs {
-    /// What the quote answers to: bytes that nobody could know before.
+    /// What the quote answers to: 16 to 64 bytes that nobody could know before [default: made here].
     #[arg(long, value_name = "BASE64")]
-    nonce: String,
+    nonce: Option<String>,
     /// Write the quote to a file.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -90,18 +97,22 @@ async fn verify(args: VerifyArgs, globals: &Globals) -> anyhow::Result<()> {
         min_isv_svn: args.min_isv_svn,
         mr_td: args.mr_td,
         accepted_tcb_status: args.tcb_status,
+        rejected_advisories: args.rejected_advisories,
+        ..AttestationPolicy::default()
     };
     let asked = VerifyQuote {
         quote: base64(&args.quote)?,
         collateral,
         report_data: args.report_data,
-        policy: Some(policy).filter(|policy| *policy != AttestationPolicy::default()),
+        nonce: args.nonce,
+        policy,
     };
     let mut session = session::open(globals).await?;
     let verdict = session.call(async |client| client.sgx().verify_quote(&asked).await).await?;
     tell(&verdict, globals)?;
     if !verdict.accepted {
-        bail!("the quote is not accepted: {}", verdict.reasons.join("; "));
+        let reasons: Vec<&str> = verdict.reasons.iter().map(|reason| reason.code.as_str()).collect();
+        bail!("the quote is not accepted: {}", reasons.join(", "));
     }
     Ok(())
 }
@@ -113,48 +124,57 @@ async fn show(args: &ShowArgs, globals: &Globals) -> anyhow::Result<()> {
 }
 
 async fn quote(args: QuoteArgs, globals: &Globals) -> anyhow::Result<()> {
+    let nonce = match args.nonce {
+        Some(nonce) => nonce,
+        None => fresh()?.expose().to_owned(),
+    };
     let mut session = session::open(globals).await?;
-    let own = session.call(async |client| client.sgx().own_quote(&args.nonce).await).await?;
+    let own = session.call(async |client| client.sgx().own_quote(&nonce).await).await?;
     if let (Some(path), Some(quote)) = (&args.output, &own.quote) {
         let bytes = STANDARD.decode(quote).context("the service answered a quote that is not base64")?;
         fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if globals.json {
-        return output::json(&own);
+        let mut shown = serde_json::to_value(&own)?;
+        shown["nonce"] = Value::String(nonce);
+        return output::json(&shown);
     }
-    match own.quote {
-        None => {
-            bail!("the service runs in {} mode and has no quote: nothing proves what code it runs", own.mode)
-        }
-        Some(quote) if args.output.is_none() => output::line(&quote),
-        Some(_) => output::line(&format!("A quote of the service, in {} mode", own.mode)),
+    let Some(quote) = own.quote else { bail!("there is no quote in {} mode. {}", own.mode, own.statement) };
+    if args.output.is_none() {
+        output::line(&quote)?;
     }
+    output::note(&own.statement);
+    output::note(&format!("Verify it with `nsl sgx attest verify FILE --nonce {nonce} --mr-enclave …`."));
+    Ok(())
 }
 
 fn tell(verdict: &Attestation, globals: &Globals) -> anyhow::Result<()> {
     if globals.json {
         return output::json(verdict);
     }
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let mut fields = vec![
         ("attestation", verdict.id.clone()),
         ("verdict", if verdict.accepted { "accepted" } else { "not accepted" }.to_owned()),
         ("kind", verdict.tee.clone()),
-        ("platform", verdict.tcb_status.clone().unwrap_or_else(|| "-".to_owned())),
+        ("platform", or_dash(&verdict.tcb_status)),
+        ("advisories", verdict.advisory_ids.join(" ")),
+        ("collateral", verdict.collateral.clone()),
         ("verified", output::time(Some(verdict.verified_at))),
         ("expires", output::time(Some(verdict.expires_at))),
+        ("report data", or_dash(&verdict.report_data)),
     ];
-    for (name, value) in &verdict.more {
-        match value {
-            Value::String(text) => fields.push((name, text.clone())),
-            Value::Number(number) => fields.push((name, number.to_string())),
-            Value::Array(items) if !items.is_empty() => {
-                let texts: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-                fields.push((name, texts.join(" ")));
-            }
-            _ => {}
-        }
+    for (name, value) in verdict.measurements.iter().flatten() {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            other => other.to_string(),
+        };
+        fields.push((name, text));
     }
-    fields.extend(verdict.reasons.iter().map(|reason| ("reason", reason.clone())));
+    for reason in &verdict.reasons {
+        fields.push(("reason", format!("{}: {}", reason.code, reason.detail)));
+    }
     describe(&fields)
 }
 

@@ -1,7 +1,5 @@
 //! `nsl sgx destroy`.
 
-use serde_json::json;
-
 use super::{Globals, confirm, output, session};
 
 /// Make an item, or one version of it, unreadable for good: its key goes.
@@ -28,11 +26,10 @@ pub(super) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     };
     confirm(&format!("This destroys {what}; nobody can bring that back."), yes)?;
     let mut session = session::open(globals).await?;
-    session.call(async |client| client.sgx().destroy(&service, &key, version).await).await?;
+    let gone = session.call(async |client| client.sgx().destroy(&service, &key, version).await).await?;
     if globals.json {
-        return output::json(
-            &json!({ "service": service, "key": key, "version": version, "destroyed": true }),
-        );
+        return output::json(&gone);
     }
-    output::line(&format!("Destroyed {what}"))
+    let versions: Vec<String> = gone.versions.iter().map(i64::to_string).collect();
+    output::line(&format!("Destroyed {service}/{key}: version {}", versions.join(", ")))
 }

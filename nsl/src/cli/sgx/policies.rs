@@ -1,7 +1,7 @@
 //! `nsl sgx policies …`.
 
 use anyhow::ensure;
-use nsl_client::{NewPolicy, Policy};
+use nsl_client::{Policy, PolicyRules};
 use serde_json::json;
 
 use super::{Globals, describe, output, session};
@@ -99,7 +99,7 @@ impl Rules {
             || self.min_isv_svn.is_some()
     }
 
-    fn onto(self, mut policy: NewPolicy) -> NewPolicy {
+    fn onto(self, mut policy: PolicyRules) -> PolicyRules {
         policy.kind = self.kind.unwrap_or(policy.kind);
         policy.description = self.description.or(policy.description);
         policy.allow_unseal = self.allow_unseal.unwrap_or(policy.allow_unseal);
@@ -190,20 +190,9 @@ async fn show(args: &NameArgs, globals: &Globals) -> anyhow::Result<()> {
 }
 
 async fn create(args: CreateArgs, globals: &Globals) -> anyhow::Result<()> {
-    let policy = args.rules.onto(NewPolicy {
-        name: args.name,
-        kind: "MRSIGNER".to_owned(),
-        description: None,
-        expiration_hours: None,
-        allow_unseal: true,
-        require_attestation: false,
-        allowed_roles: None,
-        max_reads: None,
-        min_isv_svn: None,
-        is_active: true,
-    });
+    let rules = args.rules.onto(PolicyRules::default());
     let mut session = session::open(globals).await?;
-    let policy = session.call(async |client| client.sgx().create_policy(&policy).await).await?;
+    let policy = session.call(async |client| client.sgx().create_policy(&args.name, &rules).await).await?;
     say("Made", &policy, globals)
 }
 
@@ -213,8 +202,7 @@ async fn update(args: UpdateArgs, globals: &Globals) -> anyhow::Result<()> {
     let there = session.call(async |client| client.sgx().policy(&args.name).await).await?;
     // What is replaced is what was read.
     let version = args.if_version.or(there.version);
-    let policy = args.rules.onto(NewPolicy {
-        name: there.name,
+    let rules = args.rules.onto(PolicyRules {
         kind: there.kind,
         description: there.description,
         expiration_hours: there.expiration_hours,
@@ -225,7 +213,8 @@ async fn update(args: UpdateArgs, globals: &Globals) -> anyhow::Result<()> {
         min_isv_svn: there.min_isv_svn,
         is_active: args.active.unwrap_or(there.is_active),
     });
-    let policy = session.call(async |client| client.sgx().replace_policy(&policy, version).await).await?;
+    let policy =
+        session.call(async |client| client.sgx().replace_policy(&args.name, &rules, version).await).await?;
     say("Changed", &policy, globals)
 }
 

@@ -43,8 +43,8 @@ pub(super) async fn run(command: Command, globals: &Globals) -> anyhow::Result<(
 }
 
 /// The words for a service, or for the tenant as a whole.
-fn named(service: &str) -> String {
-    if service.is_empty() { "the tenant as a whole".to_owned() } else { format!("service {service}") }
+fn named(service: Option<&str>) -> String {
+    service.map_or_else(|| "the tenant as a whole".to_owned(), |service| format!("service {service}"))
 }
 
 async fn list(globals: &Globals) -> anyhow::Result<()> {
@@ -62,7 +62,7 @@ async fn list(globals: &Globals) -> anyhow::Result<()> {
         .into_iter()
         .map(|quota| {
             vec![
-                if quota.service.is_empty() { "(all)".to_owned() } else { quota.service },
+                quota.service.unwrap_or_else(|| "(all)".to_owned()),
                 or_dash(quota.max_items.map(|items| items.to_string())),
                 or_dash(quota.max_bytes.map(output::size)),
             ]
@@ -74,10 +74,10 @@ async fn list(globals: &Globals) -> anyhow::Result<()> {
 async fn set(args: SetArgs, globals: &Globals) -> anyhow::Result<()> {
     let SetArgs { service, max_bytes, max_items } = args;
     ensure!(max_bytes.is_some() || max_items.is_some(), "nothing to limit: give --max-bytes or --max-items");
-    let service = service.unwrap_or_default();
     let mut session = session::open(globals).await?;
+    let service = service.as_deref();
     let quota =
-        session.call(async |client| client.sgx().set_quota(&service, max_bytes, max_items).await).await?;
+        session.call(async |client| client.sgx().set_quota(service, max_bytes, max_items).await).await?;
     if globals.json {
         return output::json(&quota);
     }
@@ -86,17 +86,17 @@ async fn set(args: SetArgs, globals: &Globals) -> anyhow::Result<()> {
         quota.max_bytes.map(|bytes| format!("{} sealed", output::size(bytes))),
     ];
     let limits: Vec<String> = limits.into_iter().flatten().collect();
-    output::line(&format!("Limited {} to {}", named(&service), limits.join(" and ")))
+    output::line(&format!("Limited {} to {}", named(service), limits.join(" and ")))
 }
 
 async fn remove(args: RemoveArgs, globals: &Globals) -> anyhow::Result<()> {
-    let service = args.service.unwrap_or_default();
+    let service = args.service.as_deref();
     let mut session = session::open(globals).await?;
-    session.call(async |client| client.sgx().remove_quota(&service).await).await?;
+    session.call(async |client| client.sgx().remove_quota(service).await).await?;
     if globals.json {
         return output::json(&json!({ "service": service, "removed": true }));
     }
-    output::line(&format!("No limits on {} any more", named(&service)))
+    output::line(&format!("No limits on {} any more", named(service)))
 }
 
 /// `--max-bytes`.

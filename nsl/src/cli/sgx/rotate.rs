@@ -152,7 +152,20 @@ pub(super) async fn run_keys(_args: KeysArgs, globals: &Globals) -> anyhow::Resu
     if globals.json {
         return output::json(&keys);
     }
-    let rows: Vec<Vec<String>> =
-        keys.items.into_iter().map(|key| vec![key.version.to_string(), key.state]).collect();
-    output::table(&["VERSION", "STATE"], &rows)
+    let rows: Vec<Vec<String>> = keys
+        .items
+        .into_iter()
+        .map(|key| {
+            vec![
+                key.version.to_string(),
+                key.state,
+                key.rows.to_string(),
+                output::time(Some(key.created_at)),
+                output::time(key.retired_at),
+            ]
+        })
+        .collect();
+    output::table(&["VERSION", "STATE", "VALUES", "CREATED", "RETIRED"], &rows)?;
+    output::note(&format!("Statements are signed with {}", keys.statement_key));
+    Ok(())
 }
