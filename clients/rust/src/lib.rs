@@ -44,7 +44,8 @@ pub use health::{Check, Health, Status};
 pub use page::Page;
 pub use secret::Secret;
 pub use sgx::{
-    Attestation, AttestationPolicy, Destroyed, Download, Finding, GetOptions, Item, ItemHead, ItemInfo,
-    Items, ListFilter, NewRotation, OwnQuote, Policy, PolicyRules, Put, PutOptions, Quota, Reason, Record,
-    Rotation, Scan, SealingKey, SealingKeys, ServiceUsage, Sgx, Slot, Statistics, VerifyQuote, VersionInfo,
+    Attestation, AttestationPolicy, BatchItem, Destroyed, Download, Finding, GetOptions, Item, ItemHead,
+    ItemInfo, Items, ListFilter, NewRotation, OwnQuote, Policy, PolicyRules, Put, PutOptions, Quota, Reason,
+    Record, Refusal, Rotation, Scan, SealingKey, SealingKeys, ServiceUsage, Sgx, Slot, Statistics,
+    VerifyQuote, VersionInfo,
 };

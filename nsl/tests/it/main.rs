@@ -33,6 +33,8 @@ mod serve;
 mod served;
 /// `nsl sgx …`.
 mod sgx_cli;
+/// The typed client on sealed storage.
+mod sgx_client;
 /// A command on a terminal.
 mod terminal;
 /// `nsl up`: start, reattach, refuse, stop.

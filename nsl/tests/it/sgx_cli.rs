@@ -3,10 +3,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::installation::Installation;
 use crate::program::{Outcome, Sandbox, finish};
+use crate::random;
 use crate::terminal::at_terminal;
 
 /// The command, ready to be given an environment and streams.
@@ -128,6 +129,69 @@ async fn an_editor_changes_a_value_and_nothing_of_it_stays() {
     // What is not there yet is made.
     let made = nsl(&installation, &["sgx", "edit", "demo", "new"]).env("EDITOR", "echo fresh >").output();
     assert!(String::from_utf8(made.unwrap().stdout).unwrap().starts_with("Created demo/new: version 1"));
+}
+
+/// The most memory that a command has held, in KiB.
+#[expect(clippy::disallowed_methods, reason = "the pause between two looks at a process until its end")]
+fn peak(command: &mut Command) -> u64 {
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(peak);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+#[tokio::test]
+async fn long_values_go_through_without_being_held() {
+    const LONG: usize = 48 << 20;
+    let mut installation = Installation::empty();
+    installation.sandbox.set("SGX__Database__MaxValueBytes", "67108864");
+    installation.up().await;
+    let path = |name: &str| installation.sandbox.path().join(name).to_str().unwrap().to_owned();
+    let (from, small, to) = (path("from"), path("small"), path("to"));
+    let value = random::<1024>().repeat(LONG / 1024);
+    fs::write(&from, &value).unwrap();
+    fs::write(&small, b"small").unwrap();
+
+    let put = |key, file| peak(&mut nsl(&installation, &["sgx", "put", "demo", key, "--file", file]));
+    let (little, much) = (put("small", &small), put("long", &from));
+    assert!(much < little + (24 << 10), "{much} KiB, and {little} for a small value");
+    let get = |key| peak(&mut nsl(&installation, &["sgx", "get", "demo", key, "--output", &to]));
+    let (little, much) = (get("small"), get("long"));
+    assert!(much < little + (24 << 10), "{much} KiB, and {little} for a small value");
+    assert!(fs::read(&to).unwrap() == value);
+    // Of a pipe, whose length nobody knows.
+    finish(nsl(&installation, &["sgx", "put", "demo", "piped"]).stdin(File::open(&from).unwrap())).success();
+    assert!(installation.run(&["sgx", "get", "demo", "piped"]).success().stdout == value);
+    let screen = at_terminal(&mut nsl(&installation, &["sgx", "get", "demo", "long"]), "");
+    assert!(screen.code == Some(1) && screen.text.contains("48.0 MiB"), "{screen:?}");
+    let mut edit = nsl(&installation, &["sgx", "edit", "demo", "long"]);
+    assert!(finish(edit.env("EDITOR", "true")).failure().contains("--file"));
+
+    // Too long, and a file that is not all there any more: nothing is stored.
+    fs::write(&from, vec![7; (64 << 20) + 1]).unwrap();
+    let stderr = installation.run(&["sgx", "put", "demo", "longer", "--file", &from]).failure();
+    assert!(stderr.contains("sgx.value_too_large"), "{stderr}");
+    assert!(installation.run(&["sgx", "stat", "demo", "longer"]).failure().contains("no item demo/longer"));
+
+    // Damage near the end: the command fails, and leaves no file that could be taken for the value.
+    let database = installation.database("postgres").await;
+    let flip = "UPDATE sgx.content_chunks SET sealed = set_byte(sealed, 9, get_byte(sealed, 9) # 1) \
+                WHERE number = (SELECT max(number) - 1 FROM sgx.content_chunks)";
+    assert!(database.execute(flip, &[]).await.unwrap() >= 1);
+    fs::remove_file(&to).unwrap();
+    let before = fs::read_dir(installation.sandbox.path()).unwrap().count();
+    let stderr = installation.run(&["sgx", "get", "demo", "long", "--output", &to]).failure();
+    assert!(stderr.contains("broke off"), "{stderr}");
+    assert_eq!(fs::read_dir(installation.sandbox.path()).unwrap().count(), before);
+    let cut = installation.run(&["sgx", "get", "demo", "long"]);
+    assert!(cut.code == Some(1) && cut.stdout.len() < LONG && value.starts_with(&cut.stdout));
 }
 
 #[tokio::test]

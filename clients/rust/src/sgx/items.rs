@@ -13,6 +13,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{Sgx, condition, header, version};
+use crate::client::Answer;
 use crate::error::Error;
 use crate::page::Page;
 use crate::secret::Secret;
@@ -93,6 +94,22 @@ struct PutBody<'a> {
     policy: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+}
+
+/// An item with its value, as JSON has it.
+#[derive(Deserialize)]
+pub(super) struct Opened {
+    #[serde(flatten)]
+    info: ItemInfo,
+    data: Secret,
+}
+
+impl Opened {
+    pub(super) fn record(self, answer: &Answer) -> Result<Record, Error> {
+        let bytes = STANDARD.decode(self.data.expose());
+        let bytes = bytes.map_err(|_| answer.unexpected("whose data is not base64"))?;
+        Ok(Record { info: self.info, bytes: Zeroizing::new(bytes) })
+    }
 }
 
 /// What a read says besides the address. Default: the current version, and no attestation.
@@ -193,18 +210,9 @@ impl<'c> Sgx<'c> {
     }
 
     pub async fn read_with(&self, service: &str, key: &str, options: &GetOptions) -> Result<Record, Error> {
-        #[derive(Deserialize)]
-        struct Read {
-            #[serde(flatten)]
-            info: ItemInfo,
-            data: Secret,
-        }
         let request = self.get_request(service, key, "application/json", options)?;
         let answer = self.client.call(request).await?;
-        let read: Read = answer.json()?;
-        let bytes = STANDARD.decode(read.data.expose());
-        let bytes = bytes.map_err(|_| answer.unexpected("whose data is not base64"))?;
-        Ok(Record { info: read.info, bytes: Zeroizing::new(bytes) })
+        answer.json::<Opened>()?.record(&answer)
     }
 
     /// Whether there is such an item; its value is not read.

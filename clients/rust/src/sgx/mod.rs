@@ -3,6 +3,8 @@
 
 /// Quotes of enclaves, and what the service holds of them.
 mod attestations;
+/// Many items in one request.
+mod batches;
 /// Former versions, and what is done with them.
 mod history;
 /// Items and lists of them.
@@ -30,6 +32,7 @@ use crate::page::Page;
 use crate::path;
 
 pub use attestations::{Attestation, AttestationPolicy, OwnQuote, Reason, VerifyQuote};
+pub use batches::{BatchItem, Refusal};
 pub use history::{Destroyed, VersionInfo};
 pub use items::{GetOptions, Item, ItemHead, ItemInfo, Items, ListFilter, Put, PutOptions, Record};
 pub use policies::{Policy, PolicyRules};

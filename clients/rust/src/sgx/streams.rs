@@ -49,7 +49,7 @@ impl Sgx<'_> {
             request = request.header(CONTENT_LENGTH, length);
         }
         let (moved, moves) = watch::channel(());
-        let answer = self.client.upload(request.body(body(reader, moved)), moves).await?;
+        let answer = self.client.upload(request.body(body(reader, length, moved)), moves).await?;
         Ok(Put { created: answer.status == StatusCode::CREATED, item: answer.json()? })
     }
 
@@ -85,16 +85,34 @@ impl Download {
 }
 
 /// The reader's bytes as a body; each piece that is taken is told.
-fn body(reader: impl AsyncRead + Send + Unpin + 'static, moved: watch::Sender<()>) -> Body {
-    let pieces = stream::unfold(Some((reader, moved)), async |state| {
-        let (mut reader, moved) = state?;
+fn body(
+    reader: impl AsyncRead + Send + Unpin + 'static,
+    length: Option<u64>,
+    moved: watch::Sender<()>,
+) -> Body {
+    let pieces = stream::unfold(Some((reader, length, moved)), async |state| {
+        let (mut reader, left, moved) = state?;
         moved.send_replace(());
-        let mut piece = Vec::with_capacity(PIECE);
-        match (&mut reader).take(PIECE as u64).read_to_end(&mut piece).await {
-            Ok(0) => None,
-            Ok(_) => Some((Ok(Bytes::from(piece)), Some((reader, moved)))),
-            Err(error) => Some((Err::<_, io::Error>(error), None)),
+        match piece(&mut reader, left).await {
+            Ok(bytes) if bytes.is_empty() => None,
+            Ok(bytes) => {
+                let left = left.map(|left| left - bytes.len() as u64);
+                Some((Ok(bytes), Some((reader, left, moved))))
+            }
+            Err(error) => Some((Err(error), None)),
         }
     });
     Body::wrap_stream(pieces)
+}
+
+/// The next piece, empty at the end. Beyond the length that was told ahead nothing would be sent, and what was sent would
+/// be taken for all: so the last piece is given only when the end is known.
+async fn piece(reader: &mut (impl AsyncRead + Unpin), left: Option<u64>) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(PIECE);
+    (&mut *reader).take(PIECE as u64).read_to_end(&mut piece).await?;
+    let is_last = left.is_some_and(|left| piece.len() as u64 >= left);
+    if is_last && (left != Some(piece.len() as u64) || reader.read(&mut [0]).await? > 0) {
+        return Err(io::Error::other("it is longer than it was when it was opened"));
+    }
+    Ok(Bytes::from(piece))
 }

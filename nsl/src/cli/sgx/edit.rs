@@ -38,15 +38,22 @@ pub(super) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let Args { service, key, attestation } = args;
     let mut session = session::open(globals).await?;
     let options = GetOptions { version: None, attestation };
-    let before =
-        match session.call(async |client| client.sgx().read_with(&service, &key, &options).await).await {
-            Ok(record) => Before { info: Some(record.info), bytes: record.bytes },
-            Err(error) if code(&error) == Some("sgx.item_not_found") => {
-                output::note(&format!("There is no item {service}/{key} yet."));
-                Before { info: None, bytes: Zeroizing::default() }
-            }
-            Err(error) => return Err(error),
-        };
+    let before = match session
+        .call(async |client| client.sgx().read_with(&service, &key, &options).await)
+        .await
+    {
+        Ok(record) => Before { info: Some(record.info), bytes: record.bytes },
+        Err(error) if code(&error) == Some("sgx.item_not_found") => {
+            output::note(&format!("There is no item {service}/{key} yet."));
+            Before { info: None, bytes: Zeroizing::default() }
+        }
+        Err(error) if code(&error) == Some("sgx.value_streamed") => {
+            return Err(error.context(
+                    "the value is too long for an editor; `nsl sgx get --output` and `nsl sgx put --file` move it",
+                ));
+        }
+        Err(error) => return Err(error),
+    };
     let scratch = Scratch::new(&key, &before.bytes)?;
     let mut conditions = conditions(before.info.as_ref());
     loop {

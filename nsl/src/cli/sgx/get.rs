@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use nsl_client::{Download, GetOptions, Record};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -67,12 +68,16 @@ pub(super) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         Some(path) => to_file(&mut value, &path).await,
         None if io::stdout().is_terminal() && !args.force => to_terminal(&mut value).await,
         None => {
-            while let Some(piece) = value.chunk().await? {
+            while let Some(piece) = next(&mut value).await? {
                 output::bytes(&piece)?;
             }
             Ok(())
         }
     }
+}
+
+async fn next(value: &mut Download) -> anyhow::Result<Option<Bytes>> {
+    value.chunk().await.context("the value broke off: what came of it is not the value")
 }
 
 /// The file appears when the value is whole: a part of one would be taken for it.
@@ -107,7 +112,7 @@ async fn to_file(value: &mut Download, path: &Path) -> anyhow::Result<()> {
 
 async fn write(value: &mut Download, file: &mut File, path: &Path) -> anyhow::Result<u64> {
     let mut size = 0;
-    while let Some(piece) = value.chunk().await? {
+    while let Some(piece) = next(value).await? {
         file.write_all(&piece).with_context(|| format!("cannot write {}", path.display()))?;
         size += piece.len() as u64;
     }
@@ -117,7 +122,7 @@ async fn write(value: &mut Download, file: &mut File, path: &Path) -> anyhow::Re
 /// Only text: other bytes can steer a terminal.
 async fn to_terminal(value: &mut Download) -> anyhow::Result<()> {
     let mut bytes = Zeroizing::new(Vec::new());
-    while let Some(piece) = value.chunk().await? {
+    while let Some(piece) = next(value).await? {
         bytes.extend_from_slice(&piece);
         if bytes.len() > ON_A_TERMINAL {
             break;
