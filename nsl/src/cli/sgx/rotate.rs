@@ -40,6 +40,15 @@ enum Scope {
     Root,
 }
 
+impl Scope {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Root => "root",
+        }
+    }
+}
+
 #[derive(clap::Subcommand)]
 enum Command {
     /// List the rotations.
@@ -74,9 +83,7 @@ pub(super) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
         }
         None => {
             let new = NewRotation {
-                scope: Some(
-                    args.scope.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned()),
-                ),
+                scope: Some(args.scope.word().to_owned()),
                 reason: args.reason,
                 reseal: args.reseal,
             };
@@ -102,15 +109,15 @@ async fn show(
     if globals.json {
         let mut shown = serde_json::to_value(rotation)?;
         if let (Some(proven), Value::Object(fields)) = (&proven, &mut shown) {
-            fields.insert("statement".to_owned(), json!(proven.text));
-            fields.insert("verifiedBy".to_owned(), json!(proven.signer));
+            fields.insert("statement".to_owned(), json!(proven.note));
+            fields.insert("verifiedBy".to_owned(), json!(proven.key.to_string()));
         }
         output::json(&shown)?;
     } else {
         let Rotation { id, kind, from, to, done, total, state, .. } = rotation;
         output::line(&format!("Rotation {id} ({kind}, {from} to {to}): {state}, {done} of {total}"))?;
         if let Some(proven) = &proven {
-            output::line(&format!("\n{}", proven.text.trim_end()))?;
+            output::bytes(format!("\n{}", proven.note).as_bytes())?;
             proven.say();
         }
     }
