@@ -233,3 +233,88 @@ async fn slots_are_added_tested_and_retired_and_no_key_is_an_argument() {
     let last = run(&["sgx", "slots", "retire", &first, "--yes"]).failure();
     assert!(last.contains("sgx.last_slot"), "{last}");
 }
+
+#[tokio::test]
+async fn a_rotation_ends_in_a_statement_that_anyone_can_verify() {
+    let installation = Installation::new().await;
+    let run = |arguments: &[&str]| installation.run(arguments);
+    for key in ["a", "b", "b"] {
+        with_input(&installation, &["sgx", "put", "demo", key], b"value").success();
+    }
+    let keys = run(&["sgx", "keys", "--json"]).success().json();
+    let vkey = keys["statementKey"].as_str().unwrap().to_owned();
+    assert_eq!((&keys["items"][0]["version"], &keys["items"][0]["state"]), (&1.into(), &"active".into()));
+
+    // With a pinned key, and a bar on a terminal that is gone in the end.
+    let rotate = ["sgx", "rotate", "--reason", "the yearly one", "--key", &vkey];
+    let screen = at_terminal(&mut nsl(&installation, &rotate), "");
+    assert_eq!(screen.code, Some(0), "{screen:?}");
+    let text = &screen.text;
+    assert!(text.contains("Rotating [") && text.contains("completed, 3 of 3"), "{screen:?}");
+    assert!(text.contains("under-new-key 3") && text.contains("under-former-keys 0"), "{screen:?}");
+    assert!(text.contains(&format!("The signature is good, of {vkey}")), "{screen:?}");
+    assert_eq!(run(&["sgx", "get", "demo", "b"]).success().text(), "value");
+    let keys = run(&["sgx", "keys"]).success();
+    assert!(keys.text().contains("active") && keys.text().contains("retired"), "{}", keys.text());
+
+    // Offline, byte for byte; a changed one and another's key are refused.
+    let rotations = run(&["sgx", "rotate", "list", "--json"]).success().json();
+    let id = rotations[0]["rotationId"].as_str().unwrap();
+    assert_eq!(rotations[0]["reason"], "the yearly one");
+    let statement = run(&["sgx", "statement", "get", id]).success();
+    let file = installation.sandbox.path().join("statement");
+    fs::write(&file, &statement.stdout).unwrap();
+    let file = file.to_str().unwrap();
+    let verified = installation.sandbox.run(&["sgx", "statement", "verify", file, "--key", &vkey]).success();
+    assert!(verified.text().contains("under-former-keys 0"), "{verified:?}");
+    assert!(statement.text().starts_with(verified.text()));
+    let forged = statement.text().replace("under-former-keys 0", "under-former-keys 1");
+    let refused =
+        with_input(&installation, &["sgx", "statement", "verify", "-", "--key", &vkey], forged.as_bytes());
+    assert!(refused.failure().contains("not to be trusted"));
+    let other = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    let refused = installation.sandbox.run(&["sgx", "statement", "verify", file, "--key", other]).failure();
+    assert!(refused.contains("no signature of this key"), "{refused}");
+    assert!(run(&["sgx", "statement", "get", id, "--key", other]).failure().contains("not to be trusted"));
+    let none = installation.sandbox.run(&["sgx", "statement", "verify", file, "--key", "nonsense"]);
+    assert!(none.code == Some(2) && none.stderr.contains("verifier key"), "{none:?}");
+
+    // The values themselves, and the root; without waiting, and waited for later.
+    let begun = run(&["sgx", "rotate", "--reseal", "--no-wait", "--json"]).success().json();
+    let id = begun["rotationId"].as_str().unwrap();
+    let ended = run(&["sgx", "rotate", "show", id, "--wait", "--json"]).success().json();
+    assert_eq!(
+        (&ended["kind"], &ended["state"], &ended["verifiedBy"]),
+        (&"reseal".into(), &"completed".into(), &vkey.as_str().into())
+    );
+    assert!(ended["statement"].as_str().unwrap().contains("\nkind reseal\n"), "{ended}");
+    let root = run(&["sgx", "rotate", "--scope", "root"]).success();
+    assert!(root.text().contains("(root, ") && root.text().contains("kind root"), "{}", root.text());
+    assert_eq!(run(&["sgx", "get", "demo", "a"]).success().text(), "value");
+}
+
+#[tokio::test]
+async fn a_quote_out_of_its_time_is_told_apart_from_what_is_none() {
+    let installation = Installation::new().await;
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/dcap");
+    let sample = |name: &str| samples.join(name).to_str().unwrap().to_owned();
+    let (quote, collateral) = (sample("tdx_quote"), sample("tdx_quote_collateral.json"));
+    let verify = ["sgx", "attest", "verify", &quote, "--collateral", &collateral];
+
+    let refused = installation.run(&verify);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.text().contains("not accepted") && refused.text().contains("tdx"), "{refused:?}");
+    assert!(refused.stderr.contains("not accepted: "), "{refused:?}");
+    let verdict = installation.run(&[&verify[..], &["--json"]].concat());
+    assert_eq!(verdict.code, Some(1));
+    let verdict = verdict.json();
+    assert_eq!(verdict["accepted"], false);
+    let shown = installation.run(&["sgx", "attest", "show", verdict["id"].as_str().unwrap(), "--json"]);
+    assert_eq!(shown.success().json()["reasons"], verdict["reasons"]);
+
+    let none =
+        with_input(&installation, &["sgx", "attest", "verify", "-", "--collateral", &collateral], b"none");
+    assert!(none.failure().contains("sgx."));
+    let own = installation.run(&["sgx", "attest", "quote"]).failure();
+    assert!(own.contains("simulation") && own.contains("nothing vouches"), "{own}");
+}
