@@ -98,10 +98,14 @@ bench-auth: ## what a credential adds to a request; logins by password beside ra
 	$(BENCH) auth $(ARGS)
 
 .PHONY: bench-sgx
-bench-sgx: ## sealed puts and gets over HTTP beside pgbench on the same server (ARGS="--seconds 10 --json")
+bench-sgx: ## sealed puts and gets over HTTP beside OpenBao and pgbench on the same server (ARGS="--peer none --json")
 	@scripts/ensure-postgres.sh
 	cargo build --release --locked -p nsl -p nsl-bench
+ifeq ($(findstring --peer none,$(ARGS)),)
+	@openbao=$$(scripts/fetch-openbao.sh); export NSL_OPENBAO=$$openbao; set -x; $(BENCH) sgx $(ARGS)
+else
 	$(BENCH) sgx $(ARGS)
+endif
 
 .PHONY: bench-start
 bench-start: ## start on an existing directory to healthy, and resident memory when idle (ARGS="--runs 10")

@@ -9,13 +9,15 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_postgres::{Client, Config, NoTls};
 
+use crate::api::SERVICE;
 use crate::instance::Instance;
-use crate::load::SERVICE;
 
 /// The product's database.
 pub(crate) const PRODUCT: &str = "neo_service_layer";
 /// pgbench's database.
 pub(crate) const PEER: &str = "nsl_bench";
+/// OpenBao's database.
+pub(crate) const VAULT: &str = "openbao";
 /// The product's owner, who owns pgbench's tables too.
 pub(crate) const OWNER: &str = "neo_user";
 const SUPERUSER: &str = "postgres";
@@ -141,12 +143,16 @@ impl Database {
     }
 }
 
-/// Makes pgbench's database, and checks that the commits of both sides are durable.
+/// Makes the databases of pgbench and OpenBao, and checks that the commits of both sides are durable.
 pub(crate) async fn prepare(instance: &Instance, product: &Database) -> anyhow::Result<()> {
     Database::connect(instance, PRODUCT, WRITER).await?.ensure_durable(WRITER).await?;
     product
         .client
         .batch_execute("CREATE DATABASE nsl_bench OWNER neo_user TEMPLATE template0 ENCODING 'UTF8'")
+        .await?;
+    product
+        .client
+        .batch_execute("CREATE DATABASE openbao OWNER neo_user TEMPLATE template0 ENCODING 'UTF8'")
         .await?;
     let peer = Database::connect(instance, PEER, OWNER).await?;
     peer.ensure_durable(OWNER).await?;
@@ -154,7 +160,7 @@ pub(crate) async fn prepare(instance: &Instance, product: &Database) -> anyhow::
     Ok(())
 }
 
-/// Puts each of pgbench's keys once, as the product's are. Then both databases get the statistics that autovacuum would
+/// Puts each of pgbench's keys once, as the product's are. Then all databases get the statistics that autovacuum would
 /// give them within minutes, in the middle of some measurement.
 pub(crate) async fn fill(
     instance: &Instance,
@@ -171,7 +177,8 @@ pub(crate) async fn fill(
             &[&i64::from(keys), &value],
         )
         .await?;
-    for database in [&peer, product] {
+    let vault = Database::connect(instance, VAULT, OWNER).await?;
+    for database in [&peer, &vault, product] {
         database.client.batch_execute("VACUUM ANALYZE").await?;
     }
     Ok(())

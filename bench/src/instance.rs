@@ -271,14 +271,30 @@ impl Process {
 }
 
 impl Instance {
-    /// A fresh access token of the administrator; it outlives one measurement.
-    pub(crate) async fn login(&self) -> anyhow::Result<Zeroizing<String>> {
+    /// The administrator's.
+    fn credentials(&self) -> anyhow::Result<Credentials> {
         let path = self.data_dir.join("credentials.json");
         let text =
             Zeroizing::new(fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?);
-        let Credentials { username, password } =
-            serde_json::from_slice(&text).context("credentials.json is damaged")?;
-        let body = Zeroizing::new(json!({ "username": username, "password": *password }).to_string());
+        serde_json::from_slice(&text).context("credentials.json is damaged")
+    }
+
+    /// The administrator's name.
+    pub(crate) fn username(&self) -> anyhow::Result<String> {
+        Ok(self.credentials()?.username)
+    }
+
+    /// A path on the measured disk that the product does not use; removed at the end.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.data_dir.with_file_name(name)
+    }
+
+    /// A fresh access token of the administrator; it outlives one measurement. Without a tenant, for the default one.
+    pub(crate) async fn login(&self, tenant: Option<&str>) -> anyhow::Result<Zeroizing<String>> {
+        let Credentials { username, password } = self.credentials()?;
+        let body = Zeroizing::new(
+            json!({ "username": username, "password": *password, "tenant": tenant }).to_string(),
+        );
         let mut request = Zeroizing::new(Vec::new());
         write_request(
             &mut request,

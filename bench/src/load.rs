@@ -1,26 +1,37 @@
-//! Puts and gets on many keep-alive connections, one request under way on each.
+//! Requests on many keep-alive connections, one under way on each. Not here: how a request looks (`api`).
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::http::{Connection, write_request};
-use crate::instance::Instance;
+use crate::api::{Api, MARK, Operation, VALUE};
+use crate::http::Connection;
 use crate::sample::Tally;
 
-/// The service under which the items lie.
-pub(crate) const SERVICE: &str = "bench";
-/// Bytes of a value.
-pub(crate) const VALUE: usize = 1024;
-/// The first bytes of a value name its key, so that a get can tell whose value it was given.
-const MARK: usize = 4;
+/// Whom the load goes to, and with what.
+pub(crate) struct Target {
+    address: SocketAddr,
+    api: Api,
+    operation: Operation,
+    /// The header lines of each credential; a key always goes with the same one.
+    headers: Arc<[Zeroizing<String>]>,
+}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Put,
-    Get,
+impl Target {
+    /// `tokens` has at least one.
+    pub(crate) fn new<'t>(
+        api: Api,
+        address: SocketAddr,
+        operation: Operation,
+        tokens: impl IntoIterator<Item = &'t str>,
+    ) -> Self {
+        let headers = tokens.into_iter().map(|token| api.headers(operation, token)).collect();
+        Self { address, api, operation, headers }
+    }
 }
 
 /// How much and for how long.
@@ -35,46 +46,40 @@ pub(crate) struct Plan {
 }
 
 /// Random keys until the time is over. Also tells how long that took, the last answers included.
-pub(crate) async fn drive(
-    instance: &Instance,
-    operation: Operation,
-    plan: &Plan,
-) -> anyhow::Result<(Tally, Duration)> {
+pub(crate) async fn drive(target: &Target, plan: &Plan) -> anyhow::Result<(Tally, Duration)> {
     let end = Instant::now() + plan.time;
     let (keys, seed) = (plan.keys, plan.seed);
-    run(instance, operation, plan, |connection| {
+    run(target, plan, |connection| {
         let mut random = Random::new(seed, u64::from(connection) << 1 | 1);
         std::iter::from_fn(move || (Instant::now() < end).then(|| random.below(keys) + 1))
     })
     .await
 }
 
-/// Puts each key once.
-pub(crate) async fn fill(instance: &Instance, plan: &Plan) -> anyhow::Result<Tally> {
+/// Each key once.
+pub(crate) async fn fill(target: &Target, plan: &Plan) -> anyhow::Result<Tally> {
     let (keys, step) = (plan.keys, plan.connections as usize);
-    let (tally, _) =
-        run(instance, Operation::Put, plan, |connection| (connection + 1..=keys).step_by(step)).await?;
+    let (tally, _) = run(target, plan, |connection| (connection + 1..=keys).step_by(step)).await?;
     Ok(tally)
 }
 
 async fn run<K: Iterator<Item = u32> + Send + 'static>(
-    instance: &Instance,
-    operation: Operation,
+    target: &Target,
     plan: &Plan,
     keys: impl Fn(u32) -> K,
 ) -> anyhow::Result<(Tally, Duration)> {
-    let token = instance.login().await?;
     let mut workers = JoinSet::new();
     let mut connections = Vec::new();
     for number in 0..plan.connections {
-        connections.push((number, Connection::open(instance.address).await?));
+        connections.push((number, Connection::open(target.address).await?));
     }
     let begin = Instant::now();
     for (number, connection) in connections {
         let worker = Worker {
             connection,
-            operation,
-            headers: headers(operation, &token),
+            api: target.api,
+            operation: target.operation,
+            headers: Arc::clone(&target.headers),
             random: Random::new(plan.seed, u64::from(number) << 1),
         };
         workers.spawn(worker.work(keys(number)));
@@ -86,19 +91,12 @@ async fn run<K: Iterator<Item = u32> + Send + 'static>(
     Ok((all, begin.elapsed()))
 }
 
-fn headers(operation: Operation, token: &str) -> Zeroizing<String> {
-    let kind = match operation {
-        Operation::Put => "Content-Type",
-        Operation::Get => "Accept",
-    };
-    Zeroizing::new(format!("Authorization: Bearer {token}\r\n{kind}: application/octet-stream\r\n"))
-}
-
 /// One connection.
 struct Worker {
     connection: Connection,
+    api: Api,
     operation: Operation,
-    headers: Zeroizing<String>,
+    headers: Arc<[Zeroizing<String>]>,
     random: Random,
 }
 
@@ -109,32 +107,25 @@ impl Worker {
         let mut request = Vec::new();
         let mut value = vec![0; VALUE];
         for key in keys {
-            let path = format!("/api/v1/sgx/items/{SERVICE}/key-{key}");
-            match self.operation {
-                Operation::Put => {
-                    self.random.fill(&mut value);
-                    value[..MARK].copy_from_slice(&key.to_be_bytes());
-                    write_request(&mut request, "PUT", &path, &self.headers, &value);
-                }
-                Operation::Get => write_request(&mut request, "GET", &path, &self.headers, b""),
+            if self.operation != Operation::Get {
+                self.random.fill(&mut value);
+                value[..MARK].copy_from_slice(&key.to_be_bytes());
             }
+            let headers = &self.headers[key as usize % self.headers.len()];
+            self.api.write(self.operation, key, &value, headers, &mut request);
             let begin = Instant::now();
             let answer = self.connection.exchange(&request).await?;
             let latency = begin.elapsed();
             if !answer.is_success() {
                 tally.refused(answer.status);
-            } else if self.operation == Operation::Get && !is_value_of(answer.body, key) {
-                tally.wrong += 1;
-            } else {
+            } else if self.api.is_right(self.operation, key, answer.body) {
                 tally.succeeded(latency);
+            } else {
+                tally.wrong += 1;
             }
         }
         Ok(tally)
     }
-}
-
-fn is_value_of(body: &[u8], key: u32) -> bool {
-    body.len() == VALUE && body[..MARK] == key.to_be_bytes()
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): random enough for keys and values, and a value costs less than a microsecond.
@@ -211,16 +202,6 @@ mod tests {
         let mut random = Random::new(7, 1);
         let seen: HashSet<u32> = (0..1000).map(|_| random.below(10)).collect();
         assert_eq!(seen, (0..10).collect());
-    }
-
-    #[test]
-    fn a_value_names_its_key() {
-        let mut value = vec![0; VALUE];
-        value[..MARK].copy_from_slice(&4711u32.to_be_bytes());
-        assert!(is_value_of(&value, 4711));
-        assert!(!is_value_of(&value, 4712));
-        assert!(!is_value_of(&value[..VALUE - 1], 4711));
-        assert!(!is_value_of(b"{}", 4711));
     }
 
     #[test]
