@@ -12,8 +12,11 @@ use crate::actions::Sgx;
 
 /// The legacy system's interval.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
+/// What it looks for is a day old.
+const PURGE_CONTENT_EVERY: Duration = Duration::from_hours(1);
 
 pub(crate) fn start(base: &Base, sgx: &Arc<Sgx>) {
+    purge_content(base, sgx);
     let lease = Lease::new(&base.db, Login::Enclave, "sgx.purge", PURGE_EVERY * 2);
     let sgx = Arc::clone(sgx);
     base.jobs.every_single(lease, "sgx.purge", PURGE_EVERY, move || {
@@ -22,6 +25,21 @@ pub(crate) fn start(base: &Base, sgx: &Arc<Sgx>) {
             let purged = sgx.purge().await.map_err(|error| -> JobError { Box::new(error) })?;
             if purged > 0 {
                 tracing::info!(purged, "purged items past their retention");
+            }
+            Ok(())
+        }
+    });
+}
+
+fn purge_content(base: &Base, sgx: &Arc<Sgx>) {
+    let lease = Lease::new(&base.db, Login::Enclave, "sgx.purge_content", PURGE_CONTENT_EVERY * 2);
+    let sgx = Arc::clone(sgx);
+    base.jobs.every_single(lease, "sgx.purge_content", PURGE_CONTENT_EVERY, move || {
+        let sgx = Arc::clone(&sgx);
+        async move {
+            let purged = sgx.purge_content().await.map_err(|error| -> JobError { Box::new(error) })?;
+            if purged > 0 {
+                tracing::info!(purged, "purged chunks that no item needs");
             }
             Ok(())
         }

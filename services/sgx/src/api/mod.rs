@@ -2,6 +2,8 @@
 
 /// Many items in one request.
 mod batch;
+/// Values as octets, of any size.
+mod content;
 /// One item at a time, and lists of them.
 mod items;
 

@@ -28,6 +28,8 @@ mod list;
 mod purge;
 /// The statements of the store.
 mod statements;
+/// Values in chunks.
+mod stream;
 /// Two tenants never meet.
 mod tenants;
 /// The service on a database of its own.

@@ -36,11 +36,12 @@ pub(crate) struct Settings {
     pub key: &'static str,
     pub encrypt: bool,
     pub clock: Clock,
+    pub max_value_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { key: KEY, encrypt: true, clock: Clock::system() }
+        Self { key: KEY, encrypt: true, clock: Clock::system(), max_value_bytes: 1 << 20 }
     }
 }
 
@@ -125,6 +126,7 @@ pub(crate) async fn start(
         let mut config = SgxConfig::default();
         config.database.encryption_key = Some(Secret::new(settings.key.to_owned()));
         config.database.enable_encryption = settings.encrypt;
+        config.database.max_value_bytes = settings.max_value_bytes;
         let root = Arc::new(RootKey::from_config(&config)?);
         let service = nsl_sgx::service(base, config, root, Arc::new(Alarms)).await?;
         let ports = Ports { authenticator: Arc::new(Tokens { acme, other }) };
