@@ -107,6 +107,12 @@ else
 	$(BENCH) sgx $(ARGS)
 endif
 
+.PHONY: bench-sgx-stream
+bench-sgx-stream: ## values of 64 MiB in and out over HTTP beside COPY of the same chunks (ARGS="--rounds 5 --json")
+	@scripts/ensure-postgres.sh
+	cargo build --release --locked -p nsl -p nsl-bench
+	$(BENCH) stream $(ARGS)
+
 .PHONY: bench-start
 bench-start: ## start on an existing directory to healthy, and resident memory when idle (ARGS="--runs 10")
 	@scripts/ensure-postgres.sh
@@ -116,4 +122,4 @@ bench-start: ## start on an existing directory to healthy, and resident memory w
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^##@/ { printf "%s%s\n", n++ ? "\n" : "", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -4,10 +4,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use futures::TryStreamExt as _;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
 
 use crate::api::SERVICE;
 use crate::instance::Instance;
@@ -140,6 +144,52 @@ impl Database {
             put_audits: count(3)?,
             get_audits: count(4)?,
         })
+    }
+}
+
+/// The peer of streamed values: the same chunks in the same table, by COPY in binary format.
+pub(crate) struct Chunks(Database);
+
+impl Chunks {
+    pub(crate) async fn new(instance: &Instance) -> anyhow::Result<Self> {
+        let peer = Database::connect(instance, PEER, OWNER).await?;
+        peer.client.batch_execute(include_str!("../sql/chunks.sql")).await?;
+        Ok(Self(peer))
+    }
+
+    /// Writes them in one transaction.
+    pub(crate) async fn copy_in(
+        &self,
+        tenant: Uuid,
+        content: Uuid,
+        chunks: &[Vec<u8>],
+    ) -> anyhow::Result<()> {
+        let into =
+            "COPY bench.content_chunks (tenant_id, content_id, number, sealed) FROM STDIN (FORMAT binary)";
+        let sink = self.0.client.copy_in(into).await?;
+        let writer = BinaryCopyInWriter::new(sink, &[Type::UUID, Type::UUID, Type::INT4, Type::BYTEA]);
+        tokio::pin!(writer);
+        for (number, chunk) in (0_i32..).zip(chunks) {
+            writer.as_mut().write(&[&tenant, &content, &number, chunk]).await?;
+        }
+        writer.finish().await?;
+        Ok(())
+    }
+
+    /// Reads the chunks of a content in their order; tells how many bytes came.
+    pub(crate) async fn copy_out(&self, content: Uuid) -> anyhow::Result<usize> {
+        // A number of a UUID's own has no character that SQL would take for another.
+        let from = format!(
+            "COPY (SELECT sealed FROM bench.content_chunks WHERE content_id = '{content}' ORDER BY tenant_id, number) \
+             TO STDOUT (FORMAT binary)"
+        );
+        let rows = self.0.client.copy_out(&from).await?;
+        tokio::pin!(rows);
+        let mut bytes = 0;
+        while let Some(piece) = rows.try_next().await? {
+            bytes += piece.len();
+        }
+        Ok(bytes)
     }
 }
 

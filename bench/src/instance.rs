@@ -334,11 +334,26 @@ impl Instance {
 
     /// Resident memory of the process, without PostgreSQL, in KiB: RSS as `ps` tells it.
     pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most that was resident since [`forget_peak`](Self::forget_peak).
+    pub(crate) fn peak_kib(&self) -> anyhow::Result<u64> {
+        self.status_kib("VmHWM:")
+    }
+
+    /// Begins to look for the peak anew: proc(5), `clear_refs`.
+    pub(crate) fn forget_peak(&self) -> anyhow::Result<()> {
+        let file = format!("/proc/{}/clear_refs", self.pid.as_raw_nonzero());
+        fs::write(&file, "5").with_context(|| format!("{file} cannot be written"))
+    }
+
+    fn status_kib(&self, name: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero()))
             .context("the process has no /proc entry: memory is measured on Linux only")?;
-        let told = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let told = status.lines().find_map(|line| line.strip_prefix(name));
         told.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok())
-            .context("/proc tells no VmRSS")
+            .with_context(|| format!("/proc tells no {name}"))
     }
 }
 

@@ -129,11 +129,11 @@ impl Worker {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): random enough for keys and values, and a value costs less than a microsecond.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Each pair of seed and stream has a sequence of its own.
-    fn new(seed: u64, stream: u64) -> Self {
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut mixed = Self(seed);
         let start = mixed.next() ^ stream.wrapping_mul(0x9E6D_62D0_6F6A_9A9B);
         let mut mixed = Self(start);
@@ -153,7 +153,7 @@ impl Random {
         u32::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap_or(0)
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) {
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
         }

@@ -26,6 +26,9 @@ mod sgx;
 /// `nsl-bench start`: time to healthy, memory when idle.
 mod start;
 
+/// `nsl-bench stream`: large values beside COPY.
+mod stream;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +49,8 @@ enum Command {
     Sgx(sgx::Args),
     /// Start on an existing directory to healthy, and resident memory when idle.
     Start(start::Args),
+    /// Large values in and out over HTTP beside COPY of the same chunks.
+    Stream(stream::Args),
 }
 
 #[tokio::main]
@@ -54,6 +59,7 @@ async fn main() -> ExitCode {
         Command::Auth(args) => auth::run(args).await,
         Command::Sgx(args) => sgx::run(args).await,
         Command::Start(args) => start::run(args).await,
+        Command::Stream(args) => stream::run(args).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -174,7 +174,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// What the machine was at before.
-fn load_average() -> anyhow::Result<f64> {
+pub(crate) fn load_average() -> anyhow::Result<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").context("the load average is read on Linux only")?;
     text.split(' ').next().and_then(|one| one.parse().ok()).context("/proc/loadavg tells no load average")
 }

@@ -93,13 +93,10 @@ impl Sgx {
         pieces: mpsc::Receiver<Piece>,
     ) -> Result<PutDone> {
         let Upload { address, attributes, condition } = upload;
+        attributes.check(self.clock.now())?;
         let limit = self.max_value_bytes();
         let mut body = Body { pieces, pending: VecDeque::new(), limit, left: limit };
-        let received = match attributes.check(self.clock.now()) {
-            Ok(()) => self.receive(caller.tenant(), &mut body).await,
-            Err(violation) => Err(violation.into()),
-        };
-        let (value, content) = match received {
+        let (value, content) = match self.receive(caller.tenant(), &mut body).await {
             Ok(received) => received,
             Err(error) => {
                 self.refuse_put(caller, &address, &error).await?;
