@@ -107,6 +107,12 @@ else
 	$(BENCH) sgx $(ARGS)
 endif
 
+.PHONY: bench-sgx-scale
+bench-sgx-scale: ## sealed storage with a million items beside ten thousand (ARGS="--items 10000000 --dir /mnt --json")
+	@scripts/ensure-postgres.sh
+	cargo build --release --locked -p nsl -p nsl-bench
+	$(BENCH) scale $(ARGS)
+
 .PHONY: bench-sgx-stream
 bench-sgx-stream: ## values of 64 MiB in and out over HTTP beside COPY of the same chunks (ARGS="--rounds 5 --json")
 	@scripts/ensure-postgres.sh

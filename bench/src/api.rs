@@ -1,6 +1,8 @@
 //! How each side of the comparison is asked for the same thing, and what a right answer is. Not here: who asks when
 //! (`load`).
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -18,8 +20,20 @@ pub(crate) const MARK: usize = 4;
 pub(crate) enum Operation {
     Put,
     Get,
+    /// [`BATCH`] values in one request, all or none.
+    PutMany,
     /// `OpenBao`'s transit: encrypts and stores nothing.
     Encrypt,
+}
+
+/// Values of a batch.
+pub(crate) const BATCH: u32 = 100;
+
+impl Operation {
+    /// How many values one request is about.
+    pub(crate) fn values(self) -> u32 {
+        if self == Self::PutMany { BATCH } else { 1 }
+    }
 }
 
 /// Whose requests.
@@ -38,13 +52,16 @@ impl Api {
             (Self::Nsl, Operation::Get) => {
                 format!("Authorization: Bearer {token}\r\nAccept: application/octet-stream\r\n")
             }
+            (Self::Nsl, Operation::PutMany) => {
+                format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n")
+            }
             (Self::Nsl, _) => {
                 format!("Authorization: Bearer {token}\r\nContent-Type: application/octet-stream\r\n")
             }
         })
     }
 
-    /// Writes the request into `out`, replacing what is there.
+    /// Writes the request for one key into `out`, replacing what is there.
     pub(crate) fn write(
         self,
         operation: Operation,
@@ -57,7 +74,7 @@ impl Api {
             (Self::Nsl, Operation::Get) => write_request(out, "GET", &item(key), headers, b""),
             (Self::Nsl, _) => write_request(out, "PUT", &item(key), headers, value),
             (Self::OpenBao, Operation::Get) => write_request(out, "GET", &secret(key), headers, b""),
-            (Self::OpenBao, Operation::Put) => {
+            (Self::OpenBao, Operation::Put | Operation::PutMany) => {
                 let body = format!(r#"{{"data":{{"value":"{}"}}}}"#, STANDARD.encode(value));
                 write_request(out, "POST", &secret(key), headers, body.as_bytes());
             }
@@ -68,6 +85,22 @@ impl Api {
         }
     }
 
+    /// Writes the product's batch put of these values into `out`.
+    pub(crate) fn write_many(values: &[(u32, Vec<u8>)], headers: &str, out: &mut Vec<u8>) {
+        let mut body = String::from(r#"{"items":["#);
+        for (number, (key, value)) in values.iter().enumerate() {
+            if number > 0 {
+                body.push(',');
+            }
+            // A write into a String does not fail.
+            let _done = write!(body, r#"{{"service":"{SERVICE}","key":"key-{key}","data":""#);
+            STANDARD.encode_string(value, &mut body);
+            body.push_str("\"}");
+        }
+        body.push_str("]}");
+        write_request(out, "POST", "/api/v1/sgx/items/batch-put", headers, body.as_bytes());
+    }
+
     /// Whether the body of a success is what was asked for.
     pub(crate) fn is_right(self, operation: Operation, key: u32, body: &[u8]) -> bool {
         match (self, operation) {
@@ -76,7 +109,7 @@ impl Api {
                 .and_then(|text| STANDARD.decode(text).ok())
                 .is_some_and(|value| is_value_of(&value, key)),
             (Self::OpenBao, Operation::Encrypt) => field(body, "ciphertext").is_some(),
-            (_, Operation::Put | Operation::Encrypt) => true,
+            (_, Operation::Put | Operation::PutMany | Operation::Encrypt) => true,
         }
     }
 }
@@ -121,6 +154,17 @@ mod tests {
         assert!(!right(4712, &told(&value)));
         assert!(!right(4711, &told(&value[..7])));
         assert!(!right(4711, r#"{"data":{"data":null}}"#));
+    }
+
+    #[test]
+    fn a_batch_is_json() {
+        let mut out = Vec::new();
+        Api::write_many(&[(1, b"abc".to_vec()), (33, Vec::new())], "", &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(json["items"][0]["data"], "YWJj");
+        assert_eq!(json["items"][1]["key"], "key-33");
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl Database {
         Ok(took)
     }
 
+    /// What autovacuum would do within minutes.
+    pub(crate) async fn analyze(&self) -> anyhow::Result<()> {
+        Ok(self.client.batch_execute("VACUUM ANALYZE").await?)
+    }
+
     pub(crate) async fn recorded(&self) -> anyhow::Result<Recorded> {
         let row = self
             .client
@@ -229,7 +234,7 @@ pub(crate) async fn fill(
         .await?;
     let vault = Database::connect(instance, VAULT, OWNER).await?;
     for database in [&peer, &vault, product] {
-        database.client.batch_execute("VACUUM ANALYZE").await?;
+        database.analyze().await?;
     }
     Ok(())
 }

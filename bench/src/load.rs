@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::api::{Api, MARK, Operation, VALUE};
+use crate::api::{Api, BATCH, MARK, Operation, VALUE};
 use crate::http::Connection;
 use crate::sample::Tally;
 
@@ -56,9 +56,10 @@ pub(crate) async fn drive(target: &Target, plan: &Plan) -> anyhow::Result<(Tally
     .await
 }
 
-/// Each key once.
+/// Each key once; in batches, a few of the last ones twice.
 pub(crate) async fn fill(target: &Target, plan: &Plan) -> anyhow::Result<Tally> {
-    let (keys, step) = (plan.keys, plan.connections as usize);
+    // A batch takes the following keys of its connection, so that the next one begins after them.
+    let (keys, step) = (plan.keys, (plan.connections * target.operation.values()) as usize);
     let (tally, _) = run(target, plan, |connection| (connection + 1..=keys).step_by(step)).await?;
     Ok(tally)
 }
@@ -81,6 +82,7 @@ async fn run<K: Iterator<Item = u32> + Send + 'static>(
             operation: target.operation,
             headers: Arc::clone(&target.headers),
             random: Random::new(plan.seed, u64::from(number) << 1),
+            share: Share { number, of: plan.connections, keys: plan.keys },
         };
         workers.spawn(worker.work(keys(number)));
     }
@@ -98,6 +100,24 @@ struct Worker {
     operation: Operation,
     headers: Arc<[Zeroizing<String>]>,
     random: Random,
+    share: Share,
+}
+
+/// The keys that only one connection puts in batches: two batches that meet on a key wait for each other.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    number: u32,
+    of: u32,
+    keys: u32,
+}
+
+impl Share {
+    /// As many keys of this share as a batch has, from about this one on.
+    fn batch(self, key: u32) -> impl Iterator<Item = u32> {
+        let mine = (self.keys - self.number).div_ceil(self.of).max(1);
+        let first = (key - 1) / self.of;
+        (0..BATCH).map(move |i| (first + i) % mine * self.of + self.number + 1)
+    }
 }
 
 impl Worker {
@@ -105,14 +125,20 @@ impl Worker {
     async fn work(mut self, keys: impl Iterator<Item = u32>) -> anyhow::Result<Tally> {
         let mut tally = Tally::default();
         let mut request = Vec::new();
-        let mut value = vec![0; VALUE];
         for key in keys {
-            if self.operation != Operation::Get {
-                self.random.fill(&mut value);
-                value[..MARK].copy_from_slice(&key.to_be_bytes());
-            }
             let headers = &self.headers[key as usize % self.headers.len()];
-            self.api.write(self.operation, key, &value, headers, &mut request);
+            match self.operation {
+                Operation::PutMany => {
+                    let values: Vec<(u32, Vec<u8>)> =
+                        self.share.batch(key).map(|key| (key, self.random.value(key))).collect();
+                    Api::write_many(&values, headers, &mut request);
+                }
+                Operation::Get => self.api.write(self.operation, key, b"", headers, &mut request),
+                Operation::Put | Operation::Encrypt => {
+                    let value = self.random.value(key);
+                    self.api.write(self.operation, key, &value, headers, &mut request);
+                }
+            }
             let begin = Instant::now();
             let answer = self.connection.exchange(&request).await?;
             let latency = begin.elapsed();
@@ -149,8 +175,16 @@ impl Random {
     }
 
     /// From 0 to `bound`, without it; the bias of a bound far below 2^32 is none that a load could show.
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         u32::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap_or(0)
+    }
+
+    /// A value that names its key.
+    fn value(&mut self, key: u32) -> Vec<u8> {
+        let mut value = vec![0; VALUE];
+        self.fill(&mut value);
+        value[..MARK].copy_from_slice(&key.to_be_bytes());
+        value
     }
 
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
@@ -202,6 +236,18 @@ mod tests {
         let mut random = Random::new(7, 1);
         let seen: HashSet<u32> = (0..1000).map(|_| random.below(10)).collect();
         assert_eq!(seen, (0..10).collect());
+    }
+
+    #[test]
+    fn no_two_connections_batch_the_same_key() {
+        let mut all = HashSet::new();
+        for number in 0..32 {
+            let share = Share { number, of: 32, keys: 5000 };
+            let mine: HashSet<u32> = [1, 2500, 5000].into_iter().flat_map(|key| share.batch(key)).collect();
+            assert!(mine.iter().all(|key| (1..=5000).contains(key)));
+            assert_eq!(share.batch(4999).collect::<HashSet<_>>().len(), BATCH as usize);
+            assert!(mine.iter().all(|key| all.insert(*key)));
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ mod pgbench;
 mod report;
 /// What one measurement gave, and what several give together.
 mod sample;
+/// `nsl-bench scale`: few items and many.
+mod scale;
 /// `nsl-bench sgx`: sealed storage beside OpenBao and pgbench.
 mod sgx;
 /// `nsl-bench start`: time to healthy, memory when idle.
@@ -45,6 +47,8 @@ struct Cli {
 enum Command {
     /// What a credential adds to a request, and logins by password beside raw Argon2id.
     Auth(auth::Args),
+    /// The same with few and with many items: latencies, lists, memory, start.
+    Scale(scale::Args),
     /// Sealed puts and gets over HTTP beside OpenBao and pgbench on the same PostgreSQL.
     Sgx(sgx::Args),
     /// Start on an existing directory to healthy, and resident memory when idle.
@@ -57,6 +61,7 @@ enum Command {
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Auth(args) => auth::run(args).await,
+        Command::Scale(args) => scale::run(args).await,
         Command::Sgx(args) => sgx::run(args).await,
         Command::Start(args) => start::run(args).await,
         Command::Stream(args) => stream::run(args).await,

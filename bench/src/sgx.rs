@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::api::{Api, Operation, VALUE};
+use crate::api::{Api, BATCH, Operation, VALUE};
 use crate::db::{self, Database, Recorded};
 use crate::http::{Connection, write_request};
 use crate::instance::{Instance, Program, Setup};
@@ -72,9 +72,10 @@ enum Subject {
 }
 
 /// In the order of a round.
-const SUBJECTS: [(&str, Subject); 10] = [
+const SUBJECTS: [(&str, Subject); 11] = [
     ("nsl put", Subject::Nsl(Operation::Put)),
     ("nsl put, 100 tenants", Subject::NslTenants(Operation::Put)),
+    (BATCH_PUT, Subject::Nsl(Operation::PutMany)),
     (PEER_PUT, Subject::OpenBao(Operation::Put)),
     (BASE, Subject::Pgbench(Script::Separate)),
     ("pgbench (b) one CTE statement", Subject::Pgbench(Script::OneStatement)),
@@ -85,14 +86,16 @@ const SUBJECTS: [(&str, Subject); 10] = [
     (PEER_ENCRYPT, Subject::OpenBao(Operation::Encrypt)),
 ];
 
+const BATCH_PUT: &str = "nsl batch-put of 100, values";
 const PEER_PUT: &str = "openbao put (KV v2)";
 const PEER_GET: &str = "openbao get (KV v2)";
 const PEER_ENCRYPT: &str = "openbao transit encrypt";
 
 /// A row, the peer's row that it is compared with, and what the comparison is called.
-const COMPARED: [(&str, &str, &str); 3] = [
+const COMPARED: [(&str, &str, &str); 4] = [
     ("nsl put", PEER_PUT, "put × openbao put"),
     ("nsl get with its audit row", PEER_GET, "get × openbao get"),
+    (BATCH_PUT, PEER_ENCRYPT, "batch-put × openbao transit encrypt, values"),
     ("nsl put, 100 tenants", "nsl put", "100 tenants × one tenant"),
 ];
 
@@ -120,6 +123,11 @@ struct Findings {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Before anything is started.
+    ensure!(
+        args.keys >= BATCH * args.connections,
+        "each connection puts batches of {BATCH} keys of its own: give --keys {} or more",
+        BATCH * args.connections
+    );
     let pgbench = Pgbench::find(args.setup.pg_bin.as_deref())?;
     let openbao = match args.peer {
         Peer::Openbao => Some(OpenBao::find(args.openbao.as_deref()).await?),
@@ -222,7 +230,7 @@ async fn measure(
                     let (tally, elapsed) = load::drive(&target, &plan).await?;
                     answers.count(*subject, &tally);
                     settled_in = settled_in.max(product.settle().await?);
-                    tally.sample(elapsed)
+                    tally.sample(elapsed).times(subject.values())
                 }
             };
             eprintln!("round {round} of {}: {name} {:.0}/s", args.rounds, sample.ops_per_second);
@@ -251,6 +259,16 @@ async fn measure(
 impl Subject {
     fn is_peer(self) -> bool {
         matches!(self, Self::OpenBao(_))
+    }
+
+    /// How many values one request is about.
+    fn values(self) -> u32 {
+        match self {
+            Self::Nsl(operation) | Self::NslTenants(operation) | Self::OpenBao(operation) => {
+                operation.values()
+            }
+            Self::Pgbench(_) => 1,
+        }
     }
 
     /// Whether its keys have to be there before.
@@ -333,7 +351,9 @@ impl Answers {
             Subject::Nsl(Operation::Get) | Subject::NslTenants(Operation::Get) => {
                 self.gets += tally.operations();
             }
-            Subject::Nsl(_) | Subject::NslTenants(_) => self.puts += tally.operations(),
+            Subject::Nsl(_) | Subject::NslTenants(_) => {
+                self.puts += tally.operations() * u64::from(subject.values());
+            }
             Subject::OpenBao(_) | Subject::Pgbench(_) => {}
         }
         for (status, count) in &tally.refused {

@@ -1476,6 +1476,10 @@ ALTER TABLE sgx.content_chunks ALTER COLUMN sealed SET STORAGE EXTERNAL;
 COMMENT ON TABLE sgx.content_chunks IS
     'Sealed pieces of streamed values. Content that no item or version names after a day is of an upload that broke off.';
 
+-- Whether a content is still in use; no row of an inline value is in them.
+CREATE INDEX sealed_data_items_content_id_idx ON sgx.sealed_data_items (tenant_id, content_id) WHERE content_id IS NOT NULL;
+CREATE INDEX item_versions_content_id_idx ON sgx.item_versions (tenant_id, content_id) WHERE content_id IS NOT NULL;
+
 CREATE TABLE sgx.policies (
     tenant_id           uuid         NOT NULL,
     name                varchar(100) COLLATE "C" NOT NULL,
@@ -1692,23 +1696,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION sgx.apply_grants IS 'The rights on schema sgx.';
-INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250200, 'sgx_depth', 'a9dafd77f1547b22fb81ffbe0a3a7d39bcfe6f4ec94f53084c61c6879c7f7c6f', NULL);
-COMMIT;
-\endif
-
--- 202611250210_auth_revisions
-SELECT NOT EXISTS (SELECT FROM core.migrations WHERE version = 202611250210) AS pending \gset
-\if :pending
-BEGIN;
--- What a login was decided by must still be so when its session starts: the password that was compared, the roles, the
--- account's status. Whoever changes one of these raises the revision, and a login starts its session at the revision
--- that it read, in one statement.
-
-ALTER TABLE auth.users
-    ADD COLUMN revision bigint NOT NULL DEFAULT 0;
-COMMENT ON COLUMN auth.users.revision IS
-    'Raised by every change of what a login is decided by: password, status, memberships, roles. A stranger cannot raise it.';
-INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250210, 'auth_revisions', 'dea480d0082ebdaf2944df80887f6dcf6dd15634c596539f2c14852cf00732bd', NULL);
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250200, 'sgx_depth', 'ecc46d90fb1b839b17c7e4f5b066c1bfffbc6e85473ccddb1ec4db445267fd4f', NULL);
 COMMIT;
 \endif
 
