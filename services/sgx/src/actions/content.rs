@@ -202,7 +202,7 @@ impl Sgx {
         Ok(purged)
     }
 
-    /// Opens an item of any size. Of a streamed one the first chunk has opened when this returns.
+    /// Opens an item of any size.
     pub(crate) async fn get_value(
         self: &Arc<Self>,
         caller: &Caller,
@@ -217,18 +217,22 @@ impl Sgx {
             Got::Refused(error) => Err(error),
             Got::Damaged(error) => self.answer(caller, "UNSEAL_ITEM", address, Err(error)).await,
             Got::Apart => {
-                let found = self.find_value(caller, address).await;
+                let found = match self.load_any(caller, address).await {
+                    Ok(opened) => self.value_of(caller, address, opened).await,
+                    Err(error) => Err(error),
+                };
                 self.answer(caller, "UNSEAL_ITEM", address, found).await
             }
         }
     }
 
-    async fn find_value(
+    /// The value of a row that has opened. Of a streamed one the first chunk has opened when this returns.
+    async fn value_of(
         self: &Arc<Self>,
         caller: &Caller,
         address: &Address,
+        (item, opened, content): (Item, Opened, Option<Uuid>),
     ) -> Result<(Item, Value<impl Stream<Item = Result<Bytes>> + Send + use<>>)> {
-        let (item, opened, content) = self.load_any(caller, address).await?;
         let Some(content) = content else { return Ok((item, Value::Whole(opened))) };
         let damaged = |what: &str| Error::Integrity(format!("its content has no {what}"));
         let summary = Summary::decode(&opened).ok_or_else(|| damaged("summary"))?;
