@@ -4,6 +4,8 @@
 pub(crate) mod attestation;
 /// Many items at once.
 mod batch;
+/// Streamed values.
+mod content;
 /// Reads in group commit.
 mod gets;
 /// What is known of the rows.
@@ -42,13 +44,14 @@ use nsl_core::ports::SecurityEvents;
 use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
+pub(crate) use content::{Piece, Upload, Value};
 pub(crate) use read::Listing;
 pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use write::{Item, PutDone};
 
+use self::attestation::collateral::CollateralSource;
 use self::gets::GetItems;
 use self::heads::Heads;
-use self::attestation::collateral::CollateralSource;
 use self::keys::KeyRing;
 use self::opener::Opener;
 use self::root::RootRing;
@@ -123,6 +126,17 @@ impl Sgx {
         self.config.database.max_value_bytes
     }
 
+    /// Larger values are streamed.
+    pub(crate) fn inline_bytes(&self) -> usize {
+        self.config.database.inline_bytes.min(self.max_value_bytes())
+    }
+
+    /// What is too large for JSON may still be streamed, unless nothing may be larger.
+    pub(crate) fn too_large_for_json(&self) -> Error {
+        let (inline, limit) = (self.inline_bytes(), self.max_value_bytes());
+        if inline < limit { Error::TooLargeInline { limit: inline } } else { Error::TooLarge { limit } }
+    }
+
     /// Seals a value: a new item, or the next version of one.
     pub(crate) async fn put(
         &self,
@@ -134,10 +148,14 @@ impl Sgx {
     ) -> Result<PutDone> {
         let now = self.clock.now();
         self.check_put(&value, &attributes, now)?;
-        let place = address.clone();
-        let put = Put { address, value, attributes, condition, content: None };
-        let outcome = self.puts.submit(Puts { caller: caller.clone(), now, all: vec![put] }).await?;
-        match outcome {
+        self.put_one(caller, Put { address, value, attributes, condition, content: None }).await
+    }
+
+    /// Queues one put and waits for its outcome; what was refused leaves its audit row.
+    async fn put_one(&self, caller: &Caller, put: Put) -> Result<PutDone> {
+        let place = put.address.clone();
+        let puts = Puts { caller: caller.clone(), now: self.clock.now(), all: vec![put] };
+        match self.puts.submit(puts).await? {
             Ok(done) => done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into()),
             Err(refused) => {
                 self.refuse_put(caller, &place, &refused.error).await?;
@@ -147,8 +165,8 @@ impl Sgx {
     }
 
     fn check_put(&self, value: &[u8], attributes: &Attributes, now: Timestamp) -> Result<()> {
-        if value.len() > self.max_value_bytes() {
-            return Err(Error::TooLarge { limit: self.max_value_bytes() });
+        if value.len() > self.inline_bytes() {
+            return Err(self.too_large_for_json());
         }
         Ok(attributes.check(now)?)
     }
@@ -159,7 +177,7 @@ impl Sgx {
     }
 
     /// What a refused put leaves.
-    async fn refuse_put(&self, caller: &Caller, place: &Address, error: &Error) -> Result<()> {
+    pub(crate) async fn refuse_put(&self, caller: &Caller, place: &Address, error: &Error) -> Result<()> {
         match error {
             // The tenant's sealing key is not what was stored.
             Error::Integrity(reason) => self.alarm(caller, "SEAL_ITEM", place, error, reason).await,

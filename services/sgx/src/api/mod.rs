@@ -1,9 +1,11 @@
 //! Request and response types, thin handlers, routes.
 
-/// Many items in one request.
-mod batch;
 /// Quotes of others, and the service's own.
 mod attestations;
+/// Many items in one request.
+mod batch;
+/// Values as octets, of any size.
+mod content;
 /// One item at a time, and lists of them.
 mod items;
 /// Sealing keys and their rotations.

@@ -40,6 +40,8 @@ mod rotation_of_root;
 mod slots;
 /// The statements of the store.
 mod statements;
+/// Values in chunks.
+mod stream;
 /// Two tenants never meet.
 mod tenants;
 /// The service on a database of its own.

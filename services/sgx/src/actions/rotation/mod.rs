@@ -180,7 +180,10 @@ impl Sgx {
 
     /// The signed statement of a completed rotation.
     pub(crate) async fn rotation_statement(&self, caller: &Caller, id: Uuid) -> Result<String> {
-        self.look(caller, "READ_STATEMENT", id, |rotation| rotation.statement.ok_or_else(|| RotationError::NoStatement.into())).await
+        self.look(caller, "READ_STATEMENT", id, |rotation| {
+            rotation.statement.ok_or_else(|| RotationError::NoStatement.into())
+        })
+        .await
     }
 
     async fn look<T: Send>(
