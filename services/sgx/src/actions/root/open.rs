@@ -21,7 +21,7 @@ use crate::actions::LOGIN;
 use crate::actions::attestation::collateral::CollateralSource;
 use crate::actions::platform::{ATTESTATION_DIR, Platform};
 use crate::config::SgxConfig;
-use crate::domain::slot::SlotKind;
+use crate::domain::slot::{KeyId, SlotKind};
 use crate::error::{Error, StartError};
 use crate::store::roots as store;
 use crate::store::sealing_keys;
@@ -67,7 +67,7 @@ impl RootRing {
         }
         let stored = Stored::load(db).await?;
         stored.check_openers(&openers)?;
-        let roots = stored.open(&openers)?;
+        let roots = stored.open(&openers, &HashMap::new())?;
         let needed = under(db).await?;
         if let Some(missing) =
             needed.iter().find(|id| !roots.opened.keys().any(|opened| opened == id.as_slice()))
@@ -86,10 +86,13 @@ impl RootRing {
         Ok(Self { db: db.clone(), openers, roots: RwLock::new(roots), secrets, platform: None })
     }
 
-    /// Looks again at what the database holds: another process may have made a root key.
+    /// Looks again at what the database holds: another process may have made a root key. What is open and in use stays open,
+    /// also where the slot that it came from is retired.
     pub(crate) async fn reload(&self) -> Result<()> {
         let stored = Stored::load(&self.db).await?;
-        let roots = stored.open(&self.openers).map_err(|error| Error::SealingKey(error.to_string()))?;
+        let known = self.read(|roots| roots.opened.clone());
+        let roots =
+            stored.open(&self.openers, &known).map_err(|error| Error::SealingKey(error.to_string()))?;
         self.replace(roots);
         Ok(())
     }
@@ -137,12 +140,15 @@ impl Stored {
     }
 
     /// Opens what the keys open; the active root key has to be among it.
-    fn open(&self, openers: &[Opener]) -> Result<Roots, StartError> {
+    fn open(&self, openers: &[Opener], known: &HashMap<KeyId, Arc<Root>>) -> Result<Roots, StartError> {
         let mut opened = HashMap::new();
         for root in self.roots.iter().filter(|root| root.state != "retired") {
-            if let Some(root) = self.open_one(&root.root_key_id, openers)? {
-                opened.insert(root.id, Arc::new(root));
-            }
+            let open = known.values().find(|open| open.id == *root.root_key_id).cloned();
+            let open = match open {
+                Some(open) => Some(open),
+                None => self.open_one(&root.root_key_id, openers)?.map(Arc::new),
+            };
+            opened.extend(open.map(|root| (root.id, root)));
         }
         let active = &self.active()?.root_key_id;
         match opened.values().find(|root| root.id == **active).cloned() {
@@ -271,7 +277,7 @@ async fn add_secret_key(
 
 /// Opens a stored key for other services' secrets.
 pub(super) fn unwrap_secret_key(
-    roots: &HashMap<super::KeyId, Arc<Root>>,
+    roots: &HashMap<KeyId, Arc<Root>>,
     row: &store::WrappedSecretKey,
 ) -> Option<Key256> {
     let root = roots.values().find(|root| root.id == *row.root_key_id)?;
