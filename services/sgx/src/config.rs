@@ -6,6 +6,7 @@ use nsl_core::config::{ConfigError, Secret, Section, check_strength};
 use nsl_crypto::key::Key256;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::slot::SlotKind;
 use crate::error::StartError;
 
 /// The configuration of sealed storage.
@@ -43,6 +44,15 @@ pub enum PlatformKey {
     #[default]
     Mrsigner,
     Mrenclave,
+}
+
+impl From<PlatformKey> for SlotKind {
+    fn from(key: PlatformKey) -> Self {
+        match key {
+            PlatformKey::Mrsigner => Self::Mrsigner,
+            PlatformKey::Mrenclave => Self::Mrenclave,
+        }
+    }
 }
 
 /// How quotes are verified, those of others and the process's own.
