@@ -18,6 +18,8 @@ mod read;
 pub(crate) mod root;
 /// Rotations of sealing keys and of the root key.
 pub(crate) mod rotation;
+/// Scans of everything.
+pub(crate) mod scan;
 /// Whole rows as the rules of sealing see them.
 mod whole;
 /// Puts in group commit.
@@ -34,7 +36,7 @@ use nsl_core::db::group::{Bounds, GroupCommit};
 use nsl_core::db::{Audit, AuditResult, Db, DbError, tenants};
 use nsl_core::http::IfMatch;
 use nsl_core::ids::TenantId;
-use nsl_core::ports::SecurityEvents;
+use nsl_core::ports::{EventLog, SecurityEvents};
 use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
@@ -65,6 +67,7 @@ pub struct Sgx {
     gets: GroupCommit<GetItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
+    log: Arc<dyn EventLog>,
 }
 
 impl Sgx {
@@ -74,6 +77,7 @@ impl Sgx {
         config: SgxConfig,
         root: Arc<RootRing>,
         security: Arc<dyn SecurityEvents>,
+        log: Arc<dyn EventLog>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
         let keys = Arc::new(KeyRing::new(&base.db, root));
@@ -103,7 +107,13 @@ impl Sgx {
             gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
+            log,
         }))
+    }
+
+    /// Whether scans are started by the clock.
+    pub(crate) fn scans_by_itself(&self) -> bool {
+        self.config.database.enable_integrity_checking && self.config.scan.every_hours > 0
     }
 
     /// Whether new values are sealed.

@@ -6,6 +6,8 @@ mod batch;
 mod items;
 /// Sealing keys and their rotations.
 mod rotations;
+/// Scans of everything that a tenant has sealed.
+mod scans;
 /// The slots of the root key.
 mod slots;
 
@@ -29,6 +31,8 @@ nsl_core::permissions! {
     DeleteItems = "sgx:delete";
     /// Rotate the tenant's sealing key.
     RotateKeys = "sgx:rotate";
+    /// Scan everything that the tenant has sealed.
+    ScanItems = "sgx:scan";
     /// The root key and its slots; in tenant `default` only.
     Operate = "sgx:operate";
 }
@@ -46,6 +50,8 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(rotations::list_rotations))
         .routes(routes!(rotations::get_rotation))
         .routes(routes!(rotations::get_statement))
+        .routes(routes!(scans::start_scan, scans::list_scans))
+        .routes(routes!(scans::get_scan))
         .routes(routes!(slots::list_slots, slots::add_slot))
         .routes(routes!(slots::test_slot))
         .routes(routes!(slots::retire_slot))

@@ -6,6 +6,8 @@ pub(crate) mod items;
 pub(crate) mod roots;
 /// Rotations, and the wrapped data keys that they move.
 pub(crate) mod rotations;
+/// Scans and their findings.
+pub(crate) mod scans;
 /// The tenants' sealing keys.
 pub(crate) mod sealing_keys;
 /// The key that signs statements.
@@ -17,4 +19,4 @@ use nsl_core::db::sql::Checked;
 
 /// Every statement, for the test that checks them on a migrated database.
 pub const ALL: &[&[Checked]] =
-    &[items::ALL, roots::ALL, rotations::ALL, sealing_keys::ALL, statement_keys::ALL, whole::ALL];
+    &[items::ALL, roots::ALL, rotations::ALL, scans::ALL, sealing_keys::ALL, statement_keys::ALL, whole::ALL];
