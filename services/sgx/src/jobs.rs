@@ -12,6 +12,8 @@ use crate::actions::Sgx;
 
 /// The legacy system's interval.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
+/// What it looks for is a day old.
+const PURGE_CONTENT_EVERY: Duration = Duration::from_hours(1);
 
 /// A rotation's step takes about a second, and its statement as long as it takes to read each row's data key.
 const ROTATE_EVERY: Duration = Duration::from_millis(250);
@@ -27,6 +29,7 @@ const SCHEDULE_EVERY: Duration = Duration::from_mins(1);
 
 pub(crate) fn start(base: &Base, sgx: &Arc<Sgx>) {
     purge(base, sgx);
+    purge_content(base, sgx);
     rotate(base, sgx);
     scan(base, sgx);
 }
@@ -69,9 +72,25 @@ fn purge(base: &Base, sgx: &Arc<Sgx>) {
     base.jobs.every_single(lease, "sgx.purge", PURGE_EVERY, move || {
         let sgx = Arc::clone(&sgx);
         async move {
+            sgx.purge_attestations().await.map_err(|error| -> JobError { Box::new(error) })?;
             let purged = sgx.purge().await.map_err(|error| -> JobError { Box::new(error) })?;
             if purged > 0 {
                 tracing::info!(purged, "purged items past their retention");
+            }
+            Ok(())
+        }
+    });
+}
+
+fn purge_content(base: &Base, sgx: &Arc<Sgx>) {
+    let lease = Lease::new(&base.db, Login::Enclave, "sgx.purge_content", PURGE_CONTENT_EVERY * 2);
+    let sgx = Arc::clone(sgx);
+    base.jobs.every_single(lease, "sgx.purge_content", PURGE_CONTENT_EVERY, move || {
+        let sgx = Arc::clone(&sgx);
+        async move {
+            let purged = sgx.purge_content().await.map_err(|error| -> JobError { Box::new(error) })?;
+            if purged > 0 {
+                tracing::info!(purged, "purged chunks that no item needs");
             }
             Ok(())
         }

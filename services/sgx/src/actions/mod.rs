@@ -1,7 +1,11 @@
 //! Use cases: authorize → load → decide (domain) → store → event and audit → commit.
 
+/// Verdicts on quotes, and the service's own quote.
+pub(crate) mod attestation;
 /// Many items at once.
 mod batch;
+/// Streamed values.
+mod content;
 /// Reads in group commit.
 mod gets;
 /// What is known of the rows.
@@ -10,6 +14,8 @@ mod heads;
 mod keys;
 /// From a row to its value.
 mod opener;
+/// The platform in hardware mode.
+pub(crate) mod platform;
 /// The health check: a real seal–unseal round trip.
 mod probe;
 /// Reading, listing, deleting.
@@ -40,10 +46,12 @@ use nsl_core::ports::{EventLog, SecurityEvents};
 use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
+pub(crate) use content::{Piece, Upload, Value};
 pub(crate) use read::Listing;
 pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use write::{Item, PutDone};
 
+use self::attestation::collateral::CollateralSource;
 use self::gets::GetItems;
 use self::heads::Heads;
 use self::keys::KeyRing;
@@ -68,6 +76,7 @@ pub struct Sgx {
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
     log: Arc<dyn EventLog>,
+    collateral: CollateralSource,
 }
 
 impl Sgx {
@@ -80,6 +89,7 @@ impl Sgx {
         log: Arc<dyn EventLog>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
+        let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
         let keys = Arc::new(KeyRing::new(&base.db, root));
         let encrypt = config.database.enable_encryption;
         if !encrypt {
@@ -108,6 +118,7 @@ impl Sgx {
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
             log,
+            collateral,
         }))
     }
 
@@ -125,6 +136,17 @@ impl Sgx {
         self.config.database.max_value_bytes
     }
 
+    /// Larger values are streamed.
+    pub(crate) fn inline_bytes(&self) -> usize {
+        self.config.database.inline_bytes.min(self.max_value_bytes())
+    }
+
+    /// What is too large for JSON may still be streamed, unless nothing may be larger.
+    pub(crate) fn too_large_for_json(&self) -> Error {
+        let (inline, limit) = (self.inline_bytes(), self.max_value_bytes());
+        if inline < limit { Error::TooLargeInline { limit: inline } } else { Error::TooLarge { limit } }
+    }
+
     /// Seals a value: a new item, or the next version of one.
     pub(crate) async fn put(
         &self,
@@ -136,10 +158,14 @@ impl Sgx {
     ) -> Result<PutDone> {
         let now = self.clock.now();
         self.check_put(&value, &attributes, now)?;
-        let place = address.clone();
-        let put = Put { address, value, attributes, condition, content: None };
-        let outcome = self.puts.submit(Puts { caller: caller.clone(), now, all: vec![put] }).await?;
-        match outcome {
+        self.put_one(caller, Put { address, value, attributes, condition, content: None }).await
+    }
+
+    /// Queues one put and waits for its outcome; what was refused leaves its audit row.
+    async fn put_one(&self, caller: &Caller, put: Put) -> Result<PutDone> {
+        let place = put.address.clone();
+        let puts = Puts { caller: caller.clone(), now: self.clock.now(), all: vec![put] };
+        match self.puts.submit(puts).await? {
             Ok(done) => done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into()),
             Err(refused) => {
                 self.refuse_put(caller, &place, &refused.error).await?;
@@ -149,8 +175,8 @@ impl Sgx {
     }
 
     fn check_put(&self, value: &[u8], attributes: &Attributes, now: Timestamp) -> Result<()> {
-        if value.len() > self.max_value_bytes() {
-            return Err(Error::TooLarge { limit: self.max_value_bytes() });
+        if value.len() > self.inline_bytes() {
+            return Err(self.too_large_for_json());
         }
         Ok(attributes.check(now)?)
     }
@@ -161,7 +187,7 @@ impl Sgx {
     }
 
     /// What a refused put leaves.
-    async fn refuse_put(&self, caller: &Caller, place: &Address, error: &Error) -> Result<()> {
+    pub(crate) async fn refuse_put(&self, caller: &Caller, place: &Address, error: &Error) -> Result<()> {
         match error {
             // The tenant's sealing key is not what was stored.
             Error::Integrity(reason) => self.alarm(caller, "SEAL_ITEM", place, error, reason).await,

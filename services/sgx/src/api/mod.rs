@@ -1,7 +1,11 @@
 //! Request and response types, thin handlers, routes.
 
+/// Quotes of others, and the service's own.
+mod attestations;
 /// Many items in one request.
 mod batch;
+/// Values as octets, of any size.
+mod content;
 /// One item at a time, and lists of them.
 mod items;
 /// Sealing keys and their rotations.
@@ -33,6 +37,8 @@ nsl_core::permissions! {
     RotateKeys = "sgx:rotate";
     /// Scan everything that the tenant has sealed.
     ScanItems = "sgx:scan";
+    /// Verify quotes, and ask the service for its own.
+    Attest = "sgx:attest";
     /// The root key and its slots; in tenant `default` only.
     Operate = "sgx:operate";
 }
@@ -52,6 +58,9 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(rotations::get_statement))
         .routes(routes!(scans::start_scan, scans::list_scans))
         .routes(routes!(scans::get_scan))
+        .routes(routes!(attestations::verify_attestation))
+        .routes(routes!(attestations::get_attestation))
+        .routes(routes!(attestations::attest_service))
         .routes(routes!(slots::list_slots, slots::add_slot))
         .routes(routes!(slots::test_slot))
         .routes(routes!(slots::retire_slot))

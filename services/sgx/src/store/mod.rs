@@ -1,5 +1,9 @@
 //! All SQL of the schema `sgx`. Free functions over a connection; none begins or commits.
 
+/// Verdicts on quotes.
+pub(crate) mod attestations;
+/// The chunks of streamed values.
+pub(crate) mod content;
 /// The current version of each item.
 pub(crate) mod items;
 /// The root keys and their slots.
@@ -18,5 +22,14 @@ pub(crate) mod whole;
 use nsl_core::db::sql::Checked;
 
 /// Every statement, for the test that checks them on a migrated database.
-pub const ALL: &[&[Checked]] =
-    &[items::ALL, roots::ALL, rotations::ALL, scans::ALL, sealing_keys::ALL, statement_keys::ALL, whole::ALL];
+pub const ALL: &[&[Checked]] = &[
+    attestations::ALL,
+    content::ALL,
+    items::ALL,
+    roots::ALL,
+    rotations::ALL,
+    scans::ALL,
+    sealing_keys::ALL,
+    statement_keys::ALL,
+    whole::ALL,
+];

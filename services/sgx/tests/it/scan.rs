@@ -1,10 +1,12 @@
 //! Scans: somebody with a superuser's psql changes what is stored, and the scan names it. And nobody does, and it names
 //! nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::StatusCode;
 use jiff::SignedDuration;
+use nsl_sgx::SgxConfig;
 use nsl_testkit::eventually;
 use serde_json::{Value, json};
 
@@ -247,7 +249,11 @@ async fn a_scan_is_of_one_tenant_and_one_at_a_time() {
 
 #[tokio::test]
 async fn a_second_scan_waits_for_the_first_which_goes_on_in_another_process() {
-    let world = World::with(Settings { scan_rows_per_second: 16, ..Settings::default() }).await;
+    let world = World::with(Settings {
+        adjust: Arc::new(|config| config.scan.rows_per_second = 16),
+        ..Settings::default()
+    })
+    .await;
     for number in 0..40 {
         world.store("demo", &format!("k{number}"), "x").await;
     }
@@ -271,8 +277,10 @@ async fn scans_come_by_themselves_unless_they_are_turned_off() {
         "SELECT count(*) FROM sgx.scans WHERE requested_by = 'system:sgx.scan' AND state = 'completed'";
     let clock = Settings::default().clock;
     for scheduled_scans in [true, false] {
-        let world =
-            World::with(Settings { scheduled_scans, clock: clock.clone(), ..Settings::default() }).await;
+        let adjust =
+            move |config: &mut SgxConfig| config.database.enable_integrity_checking = scheduled_scans;
+        let settings = Settings { adjust: Arc::new(adjust), clock: clock.clone(), ..Settings::default() };
+        let world = World::with(settings).await;
         world.store("demo", "k", "x").await;
         world.advance(SignedDuration::from_hours(25));
         // The schedule is looked at when the process starts, and every minute.

@@ -39,8 +39,9 @@ pub(crate) struct Settings {
     pub encrypt: bool,
     pub clock: Clock,
     pub rotation_rows_per_second: u32,
-    pub scan_rows_per_second: u32,
-    pub scheduled_scans: bool,
+    /// Whatever else of the configuration a test is about.
+    pub adjust: Arc<dyn Fn(&mut SgxConfig) + Send + Sync>,
+    pub max_value_bytes: usize,
 }
 
 impl Default for Settings {
@@ -50,8 +51,8 @@ impl Default for Settings {
             encrypt: true,
             clock: Clock::system(),
             rotation_rows_per_second: 100_000,
-            scan_rows_per_second: 100_000,
-            scheduled_scans: true,
+            adjust: Arc::new(|_| {}),
+            max_value_bytes: 1 << 20,
         }
     }
 }
@@ -216,9 +217,10 @@ pub(crate) async fn start(
         let mut config = SgxConfig::default();
         config.database.encryption_key = Some(Secret::new(settings.key.to_owned()));
         config.database.enable_encryption = settings.encrypt;
-        config.scan.rows_per_second = settings.scan_rows_per_second;
-        config.database.enable_integrity_checking = settings.scheduled_scans;
+        config.scan.rows_per_second = 100_000;
         config.rotation.rows_per_second = settings.rotation_rows_per_second;
+        config.database.max_value_bytes = settings.max_value_bytes;
+        (settings.adjust)(&mut config);
         let root = Arc::new(RootRing::open(base, &config).await?);
         let service =
             nsl_sgx::service(base, config, root, Arc::new(Alarms), Arc::new(Events(base.db.clone())))?;
