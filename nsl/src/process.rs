@@ -9,7 +9,7 @@ use axum::Router;
 use nsl_core::config::{Config, HttpConfig, RateLimitConfig};
 use nsl_core::context::Base;
 use nsl_core::db::health::PostgresHealth;
-use nsl_core::db::{Db, idempotency, sequencer};
+use nsl_core::db::{Db, Login, idempotency, sequencer};
 use nsl_core::health::{Health, HealthCheck};
 use nsl_core::http;
 use nsl_core::jobs::{Jobs, Stage};
@@ -107,9 +107,10 @@ async fn services(
     let root = Arc::new(RootRing::open(base, &sgx_config).await?);
     let mode = root.mode();
     let security = nsl_monitoring::security_events();
+    let log = nsl_eventsourcing::event_log(&base.db, Login::Enclave);
     let sections = nsl_auth::Sections::read(config)?;
     let auth = nsl_auth::service(base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await?;
-    let sgx = nsl_sgx::service(base, sgx_config, root, security)?;
+    let sgx = nsl_sgx::service(base, sgx_config, root, security, log)?;
     let services = vec![auth.service, sgx, nsl_monitoring::service(base), nsl_eventsourcing::service(base)];
     Ok((services, Ports { authenticator: auth.authenticator }, mode))
 }

@@ -20,7 +20,24 @@ pub struct SgxConfig {
     pub platform_key: PlatformKey,
     pub database: SealedDatabase,
     pub rotation: Rotations,
+    pub scan: Scans,
     pub attestation: AttestationConfig,
+}
+
+/// When everything is opened and compared with the event log.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
+pub struct Scans {
+    /// A tenant's next scheduled scan comes so long after its last one.
+    pub every_hours: u32,
+    /// Rows that are opened in a second, at the most.
+    pub rows_per_second: u32,
+}
+
+impl Default for Scans {
+    fn default() -> Self {
+        Self { every_hours: 24, rows_per_second: 1000 }
+    }
 }
 
 /// How fast rotations go.

@@ -21,10 +21,35 @@ const ROTATION_LEASE: Duration = Duration::from_secs(30);
 /// A process learns this late at the most, without a refused put, that another made a key the active one.
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
 
+/// A scan's step takes about a second.
+const SCAN_EVERY: Duration = Duration::from_millis(500);
+const SCAN_LEASE: Duration = Duration::from_secs(30);
+/// How often it is looked whether a tenant's scan is due.
+const SCHEDULE_EVERY: Duration = Duration::from_mins(1);
+
 pub(crate) fn start(base: &Base, sgx: &Arc<Sgx>) {
     purge(base, sgx);
     purge_content(base, sgx);
     rotate(base, sgx);
+    scan(base, sgx);
+}
+
+fn scan(base: &Base, sgx: &Arc<Sgx>) {
+    let lease = Lease::new(&base.db, Login::Enclave, "sgx.scan", SCAN_LEASE);
+    let scanning = Arc::clone(sgx);
+    base.jobs.every_single(lease, "sgx.scan", SCAN_EVERY, move || {
+        let sgx = Arc::clone(&scanning);
+        async move { sgx.advance_scans().await.map_err(|error| -> JobError { Box::new(error) }) }
+    });
+    if !sgx.scans_by_itself() {
+        return;
+    }
+    let lease = Lease::new(&base.db, Login::Enclave, "sgx.scan-schedule", SCHEDULE_EVERY * 2);
+    let sgx = Arc::clone(sgx);
+    base.jobs.every_single(lease, "sgx.scan-schedule", SCHEDULE_EVERY, move || {
+        let sgx = Arc::clone(&sgx);
+        async move { sgx.schedule_scans().await.map_err(|error| -> JobError { Box::new(error) }) }
+    });
 }
 
 fn rotate(base: &Base, sgx: &Arc<Sgx>) {

@@ -24,6 +24,8 @@ mod read;
 pub(crate) mod root;
 /// Rotations of sealing keys and of the root key.
 pub(crate) mod rotation;
+/// Scans of everything.
+pub(crate) mod scan;
 /// Whole rows as the rules of sealing see them.
 mod whole;
 /// Puts in group commit.
@@ -40,7 +42,7 @@ use nsl_core::db::group::{Bounds, GroupCommit};
 use nsl_core::db::{Audit, AuditResult, Db, DbError, tenants};
 use nsl_core::http::IfMatch;
 use nsl_core::ids::TenantId;
-use nsl_core::ports::SecurityEvents;
+use nsl_core::ports::{EventLog, SecurityEvents};
 use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
@@ -73,6 +75,7 @@ pub struct Sgx {
     gets: GroupCommit<GetItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
+    log: Arc<dyn EventLog>,
     collateral: CollateralSource,
 }
 
@@ -83,6 +86,7 @@ impl Sgx {
         config: SgxConfig,
         root: Arc<RootRing>,
         security: Arc<dyn SecurityEvents>,
+        log: Arc<dyn EventLog>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
         let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
@@ -113,8 +117,14 @@ impl Sgx {
             gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
+            log,
             collateral,
         }))
+    }
+
+    /// Whether scans are started by the clock.
+    pub(crate) fn scans_by_itself(&self) -> bool {
+        self.config.database.enable_integrity_checking && self.config.scan.every_hours > 0
     }
 
     /// Whether new values are sealed.

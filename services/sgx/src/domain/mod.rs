@@ -9,6 +9,8 @@ mod canonical;
 mod content;
 /// What a rotation moves, and what it states in the end.
 pub(crate) mod rotation;
+/// What a scan compares, and what it calls what it finds.
+pub(crate) mod scan;
 /// The slots of a root key.
 pub(crate) mod slot;
 

@@ -10,6 +10,8 @@ pub(crate) mod items;
 pub(crate) mod roots;
 /// Rotations, and the wrapped data keys that they move.
 pub(crate) mod rotations;
+/// Scans and their findings.
+pub(crate) mod scans;
 /// The tenants' sealing keys.
 pub(crate) mod sealing_keys;
 /// The key that signs statements.
@@ -26,6 +28,7 @@ pub const ALL: &[&[Checked]] = &[
     items::ALL,
     roots::ALL,
     rotations::ALL,
+    scans::ALL,
     sealing_keys::ALL,
     statement_keys::ALL,
     whole::ALL,

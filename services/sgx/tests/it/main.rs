@@ -36,6 +36,8 @@ mod roots;
 mod rotation;
 /// Rotation of the root key.
 mod rotation_of_root;
+/// Scans, and what they find.
+mod scan;
 /// Slots of the root key: listed, added, tested, retired.
 mod slots;
 /// The statements of the store.
