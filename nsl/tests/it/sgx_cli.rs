@@ -318,3 +318,35 @@ async fn a_quote_out_of_its_time_is_told_apart_from_what_is_none() {
     let own = installation.run(&["sgx", "attest", "quote"]).failure();
     assert!(own.contains("simulation") && own.contains("nothing vouches"), "{own}");
 }
+
+#[tokio::test]
+async fn a_scan_fails_where_something_is_not_as_it_should_be() {
+    let installation = Installation::new().await;
+    for key in ["flipped", "gone", "well"] {
+        with_input(&installation, &["sgx", "put", "demo", key], b"value").success();
+    }
+    let clean = at_terminal(&mut nsl(&installation, &["sgx", "scan"]), "");
+    assert_eq!(clean.code, Some(0), "{clean:?}");
+    assert!(clean.text.contains("Scanning [") && clean.text.contains("3 versions checked"), "{clean:?}");
+    assert!(clean.text.contains("nothing found"), "{clean:?}");
+
+    let database = installation.database("postgres").await;
+    for attack in [
+        "UPDATE sgx.sealed_data_items SET sealed_data = set_byte(sealed_data, 9, get_byte(sealed_data, 9) # 1) \
+         WHERE key = 'flipped'",
+        "DELETE FROM sgx.sealed_data_items WHERE key = 'gone'",
+    ] {
+        assert_eq!(database.execute(attack, &[]).await.unwrap(), 1);
+    }
+    let found = installation.run(&["sgx", "scan"]);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    for text in ["damaged", "flipped", "vanished", "gone", "2 findings"] {
+        assert!(found.text().contains(text), "no {text}: {found:?}");
+    }
+    assert!(found.stderr.contains("2 items are not as they should be"), "{found:?}");
+    let scans = installation.run(&["sgx", "scan", "list", "--json"]).success().json();
+    assert_eq!((&scans[0]["findingCount"], &scans[1]["findingCount"]), (&2.into(), &0.into()));
+    let id = scans[0]["scanId"].as_str().unwrap();
+    let shown = installation.run(&["sgx", "scan", "show", id, "--json"]);
+    assert_eq!((shown.code, shown.json()["findings"].as_array().unwrap().len()), (Some(1), 2));
+}

@@ -15,15 +15,22 @@ pub struct Scan {
     pub id: String,
     /// `running`, `completed` or `failed`.
     pub state: String,
+    /// Items and former versions.
     pub total: u64,
     pub checked: u64,
+    pub percent: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
+    pub finding_count: u64,
+    /// The first of them; none in a list of scans.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// Why it was broken off, and what to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    pub requested_by: String,
     pub started_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
 }
 
@@ -38,6 +45,7 @@ pub struct Finding {
     pub item_id: Option<String>,
     pub version: Option<i64>,
     pub detail: String,
+    pub found_at: Timestamp,
 }
 
 const SCANS: &str = "/api/v1/sgx/scans";

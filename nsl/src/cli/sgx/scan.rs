@@ -47,10 +47,10 @@ pub(super) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     };
     let scan = if waits { wait::to_its_end(&mut session, scan, globals).await? } else { scan };
     show(&scan, globals)?;
-    if !scan.findings.is_empty() {
+    if scan.finding_count > 0 {
         bail!(
-            "{} not as it should be: see the security events, and restore what is damaged from a backup",
-            count(scan.findings.len() as u64, "item is", "items are")
+            "{} should be: see the security events, and restore what is damaged from a backup",
+            count(scan.finding_count, "item is not as it", "items are not as they")
         );
     }
     if scan.state == "failed" {
@@ -85,7 +85,7 @@ fn show(scan: &Scan, globals: &Globals) -> anyhow::Result<()> {
             .collect();
         output::table(&["FINDING", "SERVICE", "KEY", "VERSION", "ITEM", "DETAIL"], &rows)?;
     }
-    let findings = match scan.findings.len() as u64 {
+    let findings = match scan.finding_count {
         0 => "nothing found".to_owned(),
         some => count(some, "finding", "findings"),
     };
@@ -115,7 +115,7 @@ async fn list(mut session: session::Session, globals: &Globals) -> anyhow::Resul
                 output::time(Some(scan.started_at)),
                 output::time(scan.finished_at),
                 format!("{} of {}", scan.checked, scan.total),
-                scan.findings.len().to_string(),
+                scan.finding_count.to_string(),
             ]
         })
         .collect();

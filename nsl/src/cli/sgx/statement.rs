@@ -91,12 +91,11 @@ pub(super) async fn proven(
     signer: &Signer,
 ) -> anyhow::Result<Proven> {
     let note = session.call(async |client| client.sgx().statement(id).await).await?;
-    let key = match &signer.key {
-        Some(key) => key.clone(),
-        None => {
-            let keys = session.call(async |client| client.sgx().sealing_keys().await).await?;
-            VerifierKey::parse(&keys.statement_key).context("the service names no key of its statements")?
-        }
+    let key = if let Some(key) = &signer.key {
+        key.clone()
+    } else {
+        let keys = session.call(async |client| client.sgx().sealing_keys().await).await?;
+        VerifierKey::parse(&keys.statement_key).context("the service names no key of its statements")?
     };
     Proven::new(note, key)
 }
