@@ -40,13 +40,18 @@ impl LegacyTokens {
         };
         let Some(id) = id else {
             let known = roles::by_names(&read, tenant, &roles).await?;
-            let permissions = known.into_iter().filter(|role| role.builtin).flat_map(|role| role.permissions);
+            let (names, permissions): (Vec<_>, Vec<_>) = known
+                .into_iter()
+                .filter(|role| role.builtin)
+                .map(|role| (role.name, role.permissions))
+                .unzip();
             return Ok(Principal {
                 tenant,
                 user: None,
                 session: None,
                 name: format!("legacy:{user}"),
-                permissions: permissions.collect(),
+                permissions: permissions.into_iter().flatten().collect(),
+                roles: names,
             });
         };
         // None for a user who is locked, was disabled or is no member.
@@ -57,6 +62,7 @@ impl LegacyTokens {
             session: None,
             name: grants.username,
             permissions: Permissions::from_iter(grants.permissions),
+            roles: grants.roles,
         })
     }
 }

@@ -153,6 +153,7 @@ impl State {
                 session: None,
                 name: name.clone(),
                 permissions: Permissions::default(),
+                roles: Vec::new(),
             },
             Arc::clone(origin),
         );
@@ -216,6 +217,7 @@ impl State {
             session: None,
             name: "anonymous".to_owned(),
             permissions: Permissions::default(),
+            roles: Vec::new(),
         };
         let caller = Caller::new(principal, origin);
         let (ip, agent) = (caller.origin.ip_address.as_deref(), caller.origin.user_agent.as_deref());

@@ -65,6 +65,7 @@ impl Authenticator for Tokens {
             session: Some(SESSION),
             name: bearer.to_owned(),
             permissions: Permissions::from_iter([permission]),
+            roles: vec!["Operator".to_owned()],
         })
     }
 }
