@@ -27,6 +27,8 @@ pub struct SealedDatabase {
     pub data_retention_days: u32,
     /// The largest value, in bytes.
     pub max_value_bytes: usize,
+    /// How many versions of an item are kept, the current one among them.
+    pub keep_versions: u32,
     /// 32 bytes, base64 or hex.
     #[serde(skip_serializing)]
     pub encryption_key: Option<Secret>,
@@ -39,6 +41,7 @@ impl Default for SealedDatabase {
             enable_integrity_checking: true,
             data_retention_days: 90,
             max_value_bytes: 1 << 20,
+            keep_versions: 10,
             encryption_key: None,
         }
     }
@@ -69,6 +72,9 @@ impl SgxConfig {
         let limit = self.database.max_value_bytes;
         if !(1..=LARGEST_LIMIT).contains(&limit) {
             return Err(StartError::ValueLimit { limit, largest: LARGEST_LIMIT });
+        }
+        if self.database.keep_versions == 0 {
+            return Err(StartError::NoVersions);
         }
         Ok(())
     }

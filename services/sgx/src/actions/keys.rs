@@ -58,6 +58,11 @@ impl KeyRing {
         }
     }
 
+    /// Looks the active key up again at the next seal: a statement found that it is not the active one any more.
+    pub(crate) fn forget_active(&self, tenant: TenantId) {
+        self.active.write().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
+    }
+
     /// A key by its version, for opening.
     pub(crate) async fn for_opening(
         &self,

@@ -1,20 +1,33 @@
 //! Use cases: authorize → load → decide (domain) → store → event and audit → commit.
 
+/// Changes of items that are not hot.
+mod alone;
+/// Reads of former versions, and under rules.
+mod guarded;
 /// The tenants' sealing keys.
 mod keys;
+/// Sealing policies.
+mod policies;
 /// The health check: a real seal–unseal round trip.
 mod probe;
+/// Quotas, and what is kept.
+mod quotas;
 /// Reading, listing, deleting.
 mod read;
+/// What goes after the retention.
+mod retention;
 /// The root key.
 pub(crate) mod root;
+/// Copying and renaming.
+mod transfer;
+/// Versions: listing, restoring, destroying.
+mod versions;
 /// Puts in group commit.
 mod write;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
 use nsl_core::Caller;
 use nsl_core::clock::Clock;
 use nsl_core::context::Base;
@@ -26,11 +39,18 @@ use nsl_core::ids::TenantId;
 use nsl_core::ports::SecurityEvents;
 use zeroize::Zeroizing;
 
+pub(crate) use guarded::{Attestations, Wanted};
+pub(crate) use policies::PolicyEntry;
+pub(crate) use quotas::Statistics;
 pub(crate) use read::Listing;
+pub(crate) use retention::Purged;
+pub(crate) use transfer::Route;
 pub(crate) use write::{Item, PutDone};
 
 use self::keys::KeyRing;
+use self::quotas::Limited;
 use self::root::RootKey;
+use self::versions::PutAlone;
 use self::write::{LOGIN, Put, PutItems};
 use crate::config::SgxConfig;
 use crate::domain::{Address, Attributes};
@@ -46,6 +66,9 @@ pub struct Sgx {
     puts: GroupCommit<PutItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
+    limited: Limited,
+    /// None in simulation mode, where no attestation proves anything.
+    attestations: Option<Arc<dyn Attestations>>,
 }
 
 impl Sgx {
@@ -65,6 +88,7 @@ impl Sgx {
                 "SGX:Database:EnableEncryption is false: new values are stored as they are, unsealed"
             );
         }
+        let attestations = Self::attestations(&base.db, &base.clock, config.enable_hardware_mode);
         let write = PutItems { keys: Arc::clone(&keys), encrypt };
         Ok(Arc::new(Self {
             db: base.db.clone(),
@@ -74,6 +98,8 @@ impl Sgx {
             puts: GroupCommit::start(&base.jobs, &base.db, LOGIN, write, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
+            limited: Limited::default(),
+            attestations,
         }))
     }
 
@@ -95,25 +121,35 @@ impl Sgx {
         attributes: Attributes,
         condition: IfMatch,
     ) -> Result<PutDone> {
-        let now = self.clock.now();
+        let place = address.clone();
+        let outcome = self.try_put(caller, address, value, attributes, condition).await;
+        if let Err(error) = &outcome {
+            self.refused(caller, "SEAL_ITEM", &place, error).await?;
+        }
+        outcome
+    }
+
+    async fn try_put(
+        &self,
+        caller: &Caller,
+        address: Address,
+        value: Zeroizing<Vec<u8>>,
+        mut attributes: Attributes,
+        condition: IfMatch,
+    ) -> Result<PutDone> {
+        let (tenant, now) = (caller.tenant(), self.clock.now());
         if value.len() > self.max_value_bytes() {
             return Err(Error::TooLarge { limit: self.max_value_bytes() });
         }
         attributes.check(now)?;
-        let place = address.clone();
-        let put = Put { caller: caller.clone(), address, value, attributes, condition, now };
-        let outcome = self.puts.submit(put).await?;
-        match &outcome {
-            Ok(_) => {}
-            // The tenant's sealing key is not what was stored.
-            Err(error @ Error::Integrity(reason)) => {
-                self.alarm(caller, "SEAL_ITEM", &place, error, reason).await?;
-            }
-            Err(error) => {
-                self.audit(caller, "SEAL_ITEM", place.resource(), AuditResult::Failure, Some(error)).await?;
-            }
+        if attributes.policy_name.is_some() || self.is_limited(tenant).await? {
+            let access = self.under_policy(tenant, &mut attributes, now).await?;
+            return self
+                .carry_out(caller, &PutAlone { address, value, attributes, access, condition }, now)
+                .await;
         }
-        outcome
+        let put = Put { caller: caller.clone(), address, value, attributes, condition, now };
+        self.puts.submit(put).await?
     }
 
     /// An audit row of what writes nothing else.
@@ -128,25 +164,6 @@ impl Sgx {
         let mut entry = Audit::new("sgx", action, "sealed_item", resource, result);
         entry.details = error.map(ToString::to_string);
         Ok(self.audits.record(caller, entry).await?)
-    }
-
-    /// Removes what was deleted or expired longer ago than the retention; returns how many rows went.
-    pub(crate) async fn purge(&self) -> Result<usize> {
-        const STEP: i64 = 500;
-        let days = i64::from(self.config.database.data_retention_days);
-        let before: Timestamp = self.clock.now() - SignedDuration::from_hours(24 * days);
-        let mut purged = 0;
-        for tenant in all_tenants(&self.db).await? {
-            loop {
-                let gone =
-                    store::items::purge(&self.db.write(LOGIN, tenant), tenant, before, STEP).await?.len();
-                purged += gone;
-                if gone < usize::try_from(STEP).unwrap_or(usize::MAX) {
-                    break;
-                }
-            }
-        }
-        Ok(purged)
     }
 }
 

@@ -1,7 +1,17 @@
 //! Request and response types, thin handlers, routes.
 
+/// The address that a request names.
+mod address;
+/// What is done to an item beside putting and deleting it.
+mod item_actions;
 /// One item at a time, and lists of them.
 mod items;
+/// Sealing policies.
+mod policies;
+/// Quotas and statistics.
+mod quotas;
+/// The versions of an item.
+mod versions;
 
 use std::sync::Arc;
 
@@ -21,6 +31,10 @@ nsl_core::permissions! {
     WriteItems = "sgx:write";
     /// Delete sealed items.
     DeleteItems = "sgx:delete";
+    /// See sealing policies, make and change them.
+    Policies = "sgx:policies";
+    /// See quotas, set and remove them.
+    Quotas = "sgx:quotas";
 }
 
 pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
@@ -29,6 +43,15 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
     let router = OpenApiRouter::new()
         .routes(routes!(items::list_items))
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
+        .routes(routes!(versions::list_versions))
+        .routes(routes!(item_actions::restore_item))
+        .routes(routes!(item_actions::destroy_item))
+        .routes(routes!(item_actions::copy_item))
+        .routes(routes!(item_actions::rename_item))
+        .routes(routes!(policies::list_policies, policies::create_policy))
+        .routes(routes!(policies::get_policy, policies::replace_policy, policies::delete_policy))
+        .routes(routes!(quotas::list_quotas, quotas::set_quota, quotas::remove_quota))
+        .routes(routes!(quotas::statistics))
         .layer(axum::Extension(sgx));
     if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
 }

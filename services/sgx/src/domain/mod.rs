@@ -3,6 +3,8 @@
 
 /// Metadata as a text that is bound to the value.
 mod canonical;
+/// Sealing policies.
+pub(crate) mod policy;
 
 use jiff::Timestamp;
 use nsl_core::http::IfMatch;
@@ -26,7 +28,7 @@ pub(crate) struct Violation {
     pub problem: String,
 }
 
-fn violation(code: &'static str, pointer: &'static str, problem: impl Into<String>) -> Violation {
+pub(crate) fn violation(code: &'static str, pointer: &'static str, problem: impl Into<String>) -> Violation {
     Violation { code, pointer, problem: problem.into() }
 }
 
@@ -44,10 +46,7 @@ pub(crate) struct Address {
 
 impl Address {
     pub(crate) fn new(service: String, key: String) -> Result<Self, Violation> {
-        check_name("sgx.invalid_service", "service", &service, LONGEST_SERVICE)?;
-        if service.contains('/') {
-            return Err(violation("sgx.invalid_service", "service", "it may not contain a slash"));
-        }
+        check_service(&service)?;
         check_name("sgx.invalid_key", "key", &key, LONGEST_KEY)?;
         // Such a path would name another item after the normalisation that proxies and clients apply.
         if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
@@ -64,6 +63,23 @@ impl Address {
     pub(crate) fn resource(&self) -> String {
         format!("{}/{}", self.service, self.key)
     }
+
+    /// How audit rows name what is no address: shortened, and without what a log or PostgreSQL does not take.
+    pub(crate) fn refused(service: &str, key: &str) -> String {
+        let shown = |text: &str| -> String {
+            text.chars().take(LONGEST_KEY).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        };
+        format!("{}/{}", shown(service), shown(key))
+    }
+}
+
+/// Whether a service may be called so.
+pub(crate) fn check_service(service: &str) -> Result<(), Violation> {
+    check_name("sgx.invalid_service", "service", service, LONGEST_SERVICE)?;
+    if service.contains('/') {
+        return Err(violation("sgx.invalid_service", "service", "it may not contain a slash"));
+    }
+    Ok(())
 }
 
 fn check_name(
@@ -92,6 +108,8 @@ pub(crate) enum PolicyType {
     MrSigner,
     /// This very enclave only.
     MrEnclave,
+    /// What a policy of the tenant says.
+    Custom,
 }
 
 impl PolicyType {
@@ -99,6 +117,16 @@ impl PolicyType {
         match self {
             Self::MrSigner => "MRSIGNER",
             Self::MrEnclave => "MRENCLAVE",
+            Self::Custom => "CUSTOM",
+        }
+    }
+
+    /// The type of a stored row; MRSIGNER for a word that no row has.
+    pub(crate) fn of(word: &str) -> Self {
+        match word {
+            "MRENCLAVE" => Self::MrEnclave,
+            "CUSTOM" => Self::Custom,
+            _ => Self::MrSigner,
         }
     }
 }
@@ -108,14 +136,25 @@ impl PolicyType {
 pub(crate) struct Attributes {
     pub metadata: Option<Value>,
     pub policy: PolicyType,
+    /// The policy that is named, whose rules are looked up when the value is put.
+    pub policy_name: Option<String>,
     pub expires_at: Option<Timestamp>,
 }
 
 impl Attributes {
-    /// With the times that PostgreSQL keeps (1 µs), so that an answer to a put is what a later get says.
-    pub(crate) fn new(metadata: Option<Value>, policy: PolicyType, expires_at: Option<Timestamp>) -> Self {
-        let kept = |at: Timestamp| Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
-        Self { metadata, policy, expires_at: expires_at.map(kept) }
+    /// With the times that PostgreSQL keeps (1 µs), so that an answer to a put is what a later get says. `policy` is
+    /// MRSIGNER (where there is none) or MRENCLAVE, which have no rules, or the name of a policy.
+    pub(crate) fn new(
+        metadata: Option<Value>,
+        policy: Option<String>,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        let (policy, policy_name) = match policy.as_deref() {
+            None | Some("MRSIGNER") => (PolicyType::MrSigner, None),
+            Some("MRENCLAVE") => (PolicyType::MrEnclave, None),
+            Some(_) => (PolicyType::Custom, policy),
+        };
+        Self { metadata, policy, policy_name, expires_at: expires_at.map(kept) }
     }
 
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Violation> {
@@ -142,7 +181,13 @@ impl Attributes {
     }
 }
 
-fn has_nul(value: &Value) -> bool {
+/// A time as PostgreSQL keeps it, to 1 µs.
+pub(crate) fn kept(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// Whether PostgreSQL would not take a JSON value.
+pub(crate) fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),

@@ -22,8 +22,8 @@ nsl_core::row! {
     #[derive(Clone)]
     pub(crate) struct Info {
         pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub revision: i64,
-        pub policy_type: String, pub encryption: String, pub original_size: i32, pub sealed_size: i32,
-        pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
+        pub policy_type: String, pub policy_name: Option<String>, pub encryption: String, pub original_size: i32,
+        pub sealed_size: i32, pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
         pub updated_at: Timestamp, pub updated_by: String, pub expires_at: Option<Timestamp>,
         pub deleted_at: Option<Timestamp>,
     }
@@ -34,8 +34,8 @@ nsl_core::row! {
     pub(crate) struct Sealed {
         pub sealing_key_version: Option<i32>, pub wrapped_data_key: Option<Vec<u8>>, pub sealed_data: Option<Vec<u8>>,
         pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub revision: i64,
-        pub policy_type: String, pub encryption: String, pub original_size: i32, pub sealed_size: i32,
-        pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
+        pub policy_type: String, pub policy_name: Option<String>, pub access: Option<Value>, pub encryption: String, pub original_size: i32,
+        pub sealed_size: i32, pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
         pub updated_at: Timestamp, pub updated_by: String, pub expires_at: Option<Timestamp>,
         pub deleted_at: Option<Timestamp>,
     }
@@ -84,7 +84,8 @@ nsl_core::queries! {
                  sealed_data = excluded.sealed_data, original_size = excluded.original_size, \
                  sealed_size = excluded.sealed_size, fingerprint = excluded.fingerprint, metadata = excluded.metadata, \
                  created_at = excluded.created_at, created_by = excluded.created_by, updated_at = excluded.updated_at, \
-                 updated_by = excluded.updated_by, expires_at = excluded.expires_at, deleted_at = NULL \
+                 updated_by = excluded.updated_by, expires_at = excluded.expires_at, deleted_at = NULL, \
+                 policy_name = NULL, access = NULL, content_id = NULL, reads = 0, destroyed_at = NULL \
              WHERE i.item_id = excluded.item_id AND i.revision = excluded.revision - 1 \
              RETURNING i.item_id, i.revision), \
          done AS (SELECT input.* FROM input JOIN written USING (item_id, revision)), \
@@ -111,6 +112,9 @@ nsl_core::queries! {
              UPDATE sgx.sealed_data_items SET deleted_at = $5, revision = revision + 1 \
              WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text AND revision = $4 AND deleted_at IS NULL \
              RETURNING tenant_id, service_name, key, revision), \
+         usage AS ( \
+             INSERT INTO sgx.usage_changes (tenant_id, service_name, items, versions, bytes) \
+             SELECT tenant_id, service_name, -1, 0, 0 FROM deleted), \
          event AS ( \
              INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
                  correlation_id, causation_id) \
@@ -123,24 +127,25 @@ nsl_core::queries! {
          SELECT 1::bigint AS place FROM deleted";
 
     pub(crate) fn info(tenant: TenantId, service: &str, key: &str) -> opt<Info> =
-        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, encryption, \
+        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, policy_name::text AS policy_name, encryption, \
                 original_size, sealed_size, fingerprint, metadata, created_at, created_by, updated_at, updated_by, \
                 expires_at, deleted_at \
          FROM sgx.sealed_data_items WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text";
 
     pub(crate) fn sealed(tenant: TenantId, service: &str, key: &str) -> opt<Sealed> =
         "SELECT sealing_key_version, wrapped_data_key, sealed_data, service_name::text AS service_name, key::text AS key, item_id, version, \
-                revision, policy_type::text AS policy_type, encryption, original_size, sealed_size, fingerprint, metadata, \
+                revision, policy_type::text AS policy_type, policy_name::text AS policy_name, access, encryption, original_size, sealed_size, fingerprint, metadata, \
                 created_at, created_by, updated_at, updated_by, expires_at, deleted_at \
          FROM sgx.sealed_data_items WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text";
 
     /// Items in the order of (service, key) after a place. Ranges, not LIKE, which is not leakproof and would not use
-    /// the index under row-level security.
+    /// the index under row-level security; nor could a GIN index on `metadata` be used there, whose `@>` is not
+    /// leakproof either: a search by metadata looks at each of the tenant's items after the place.
     pub(crate) fn list(
         tenant: TenantId, service: Option<&str>, from: &str, until: Option<&str>, after_service: &str, after_key: &str,
-        now: Timestamp, limit: i64,
+        now: Timestamp, limit: i64, metadata: Option<&Value>,
     ) -> many<Info> =
-        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, encryption, \
+        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, policy_name::text AS policy_name, encryption, \
                 original_size, sealed_size, fingerprint, metadata, created_at, created_by, updated_at, updated_by, \
                 expires_at, deleted_at \
          FROM sgx.sealed_data_items \
@@ -148,29 +153,8 @@ nsl_core::queries! {
            AND (service_name, key) > ($5::text COLLATE \"C\", $6::text COLLATE \"C\") \
            AND key >= $3::text COLLATE \"C\" AND ($4::text IS NULL OR key < $4::text COLLATE \"C\") \
            AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > $7) \
+           AND ($9::jsonb IS NULL OR metadata @> $9::jsonb) \
          ORDER BY service_name, key LIMIT $8";
-
-    /// Removes rows that were deleted or expired before a time; a batch at a time, each with its event and audit row.
-    pub(crate) fn purge(tenant: TenantId, before: Timestamp, limit: i64) -> many<Written> =
-        "WITH old AS ( \
-             SELECT tenant_id, service_name, key FROM sgx.sealed_data_items \
-             WHERE tenant_id = $1 AND (deleted_at < $2 OR expires_at < $2) LIMIT $3 FOR UPDATE SKIP LOCKED), \
-         gone AS ( \
-             DELETE FROM sgx.sealed_data_items i USING old \
-             WHERE i.tenant_id = old.tenant_id AND i.service_name = old.service_name AND i.key = old.key \
-             RETURNING i.tenant_id, i.service_name, i.key, i.item_id, i.version, i.revision), \
-         event AS ( \
-             INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
-                 correlation_id, causation_id) \
-             SELECT core.uuid_v7(), tenant_id, 'sgx.item/' || item_id, revision + 1, 'sgx.item_purged', 1, \
-                 pg_catalog.jsonb_build_object('service', service_name, 'key', key, 'itemId', item_id, 'version', version), \
-                 '{}', 'system:sgx.purge', NULL, NULL FROM gone), \
-         audit AS ( \
-             INSERT INTO monitoring.audit_logs (id, tenant_id, service_name, action, resource_type, resource_id, user_id, \
-                 actor, session_id, ip_address, user_agent, request_id, result, details, metadata) \
-             SELECT core.uuid_v7(), tenant_id, 'sgx', 'CLEANUP_EXPIRED_DATA', 'sealed_item', service_name || '/' || key, NULL, \
-                 'system:sgx.purge', NULL, NULL, NULL, NULL, 'Success', NULL, '{}' FROM gone) \
-         SELECT version AS place FROM gone";
 
     /// Items in sight, counted up to 10,000; beyond that the planner's estimate for the whole table is told instead.
     pub(crate) fn count() -> one<Count> =

@@ -1,11 +1,35 @@
 //! All SQL of the schema `sgx`. Free functions over a connection; none begins or commits.
 
+/// Verdicts on quotes.
+pub(crate) mod attestations;
 /// The current version of each item.
 pub(crate) mod items;
+/// The events of one item's changes.
+pub(crate) mod log;
+/// Policies that tenants made.
+pub(crate) mod policies;
+/// How much a tenant may keep.
+pub(crate) mod quotas;
+/// What goes after the retention.
+pub(crate) mod retention;
 /// The tenants' sealing keys.
 pub(crate) mod sealing_keys;
+/// What is kept per service.
+pub(crate) mod usage;
+/// One item with its versions, under a lock.
+pub(crate) mod versions;
 
 use nsl_core::db::sql::Checked;
 
 /// Every statement, for the test that checks them on a migrated database.
-pub const ALL: &[&[Checked]] = &[items::ALL, sealing_keys::ALL];
+pub const ALL: &[&[Checked]] = &[
+    attestations::ALL,
+    items::ALL,
+    log::ALL,
+    policies::ALL,
+    quotas::ALL,
+    retention::ALL,
+    sealing_keys::ALL,
+    usage::ALL,
+    versions::ALL,
+];

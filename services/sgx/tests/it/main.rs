@@ -22,12 +22,22 @@ mod items;
 mod keys;
 /// Listing.
 mod list;
+/// Sealing policies, and reads under their rules.
+mod policies;
 /// What was deleted or has expired is removed in the end.
 mod purge;
+/// Quotas, and statistics that are never counted.
+mod quotas;
+/// Bad input leaves its audit row.
+mod refusals;
 /// The statements of the store.
 mod statements;
 /// Two tenants never meet.
 mod tenants;
+/// Copying and renaming.
+mod transfer;
+/// Versions: reading, listing, restoring and destroying them.
+mod versions;
 /// The service on a database of its own.
 mod world;
 
