@@ -18,7 +18,7 @@ use super::Sgx;
 use super::keys::SealingKey;
 use super::write::{Item, LOGIN};
 use crate::Result;
-use crate::domain::{Address, Binding, Current, Next, PolicyType};
+use crate::domain::{Address, Binding, Content, Current, Next, PolicyType};
 use crate::error::Error;
 use crate::events::{self, ItemPut, ItemRestored};
 use crate::store::quotas::Quota;
@@ -32,14 +32,17 @@ const MAX_ATTEMPTS: u32 = 8;
 pub(super) trait Change: Sync {
     type Done: Send;
 
-    /// Whether it seals a value.
-    const SEALS: bool;
+    /// How many values it seals.
+    fn seals(&self) -> usize;
 
     /// What it opens, so that the key is at hand before the transaction begins.
     fn opens(&self) -> Option<(&Address, Option<i64>)>;
 
+    /// The addresses whose rows it changes.
+    fn touches(&self) -> Vec<&Address>;
+
     /// What the audit log says when it is done.
-    fn audit(&self, done: &Self::Done) -> Audit;
+    fn audits(&self, done: &Self::Done) -> Vec<Audit>;
 
     /// One attempt; None where another writer was first and all of it has to be looked at again.
     fn attempt(
@@ -79,6 +82,8 @@ impl<'a, V: Serialize> Keep<'a, V> {
 pub(super) struct NewValue<'a> {
     pub address: &'a Address,
     pub value: &'a [u8],
+    /// The chunks that `value`, their summary, stands for.
+    pub content: Option<&'a Content>,
     pub policy: PolicyType,
     pub policy_name: Option<&'a str>,
     pub access: Option<&'a Value>,
@@ -114,8 +119,6 @@ pub(super) fn current(place: &Place, now: Timestamp) -> Current {
         item_id: place.item_id,
         version: place.version,
         revision: place.revision,
-        created_at: place.created_at,
-        created_by: place.created_by.clone(),
         alive: is_alive(place, now),
     }
 }
@@ -150,8 +153,13 @@ impl Sgx {
     ) -> Result<Answer<V>> {
         let tenant = caller.tenant();
         for _ in 0..MAX_ATTEMPTS {
-            let seals = C::SEALS && self.encrypts();
-            let key = if seals { Some(self.keys.for_sealing(tenant).await?) } else { None };
+            let mut key = None;
+            if self.encrypts() {
+                // Each call counts one wrap of the key.
+                for _ in 0..change.seals() {
+                    key = Some(self.keys.for_sealing(tenant).await?);
+                }
+            }
             self.warm(tenant, change.opens()).await?;
             let mut work = self.db.begin(LOGIN, caller).await?;
             if let Some(keep) = &keep
@@ -166,7 +174,7 @@ impl Sgx {
                 Ok(None) => {
                     work.rollback().await?;
                     // It may have been the key that was not the active one any more.
-                    self.keys.forget_active(tenant);
+                    self.keys.forget(tenant);
                     continue;
                 }
                 Err(error) => {
@@ -174,12 +182,17 @@ impl Sgx {
                     return Err(error);
                 }
             };
-            work.audit(change.audit(&done));
+            for audit in change.audits(&done) {
+                work.audit(audit);
+            }
             let (status, view) = view(done);
             if let Some(keep) = &keep {
                 keep.once.keep(&work, caller, status, &(keep.body)(&view)?).await?;
             }
             work.commit().await?;
+            for address in change.touches() {
+                self.heads.forget(tenant, address);
+            }
             return Ok(Answer::Made(view));
         }
         Err(DbError::Conflict("the item kept changing".to_owned()).into())
@@ -220,7 +233,7 @@ impl Sgx {
             policy: new.policy.as_str(),
             policy_name: new.policy_name,
             access: new.access,
-            content: None,
+            content: new.content.map(|content| content.id),
             metadata: new.metadata,
             created_at,
             created_by,
@@ -236,12 +249,16 @@ impl Sgx {
             }
             None => (None, None, new.value.to_vec()),
         };
+        let (size, sealed_size) = match new.content {
+            Some(content) => (content.size, content.sealed_size + sealed.len()),
+            None => (new.value.len(), sealed.len()),
+        };
         let item = Item {
             service: service.clone(),
             key: key.clone(),
             version: next.version,
-            size: new.value.len(),
-            sealed_size: sealed.len(),
+            size,
+            sealed_size,
             fingerprint: fingerprint(&sealed),
             policy: new.policy_name.unwrap_or(new.policy.as_str()).to_owned(),
             encryption: if step.key.is_some() { "aes-256-gcm" } else { "none" }.to_owned(),
@@ -278,6 +295,7 @@ impl Sgx {
             actor,
             new.expires_at,
             new.reads,
+            new.content.map(|content| content.id),
         )
         .await?;
         if written.is_none() {
@@ -356,7 +374,8 @@ impl Sgx {
         let tenant = step.tenant();
         let Growth { items, versions, bytes } = growth;
         usage::add_changes(step.work, &[tenant], &[service], &[items], &[versions], &[bytes]).await?;
-        for quota in quotas {
+        let bounds = |quota: &&Quota| quota.service_name.is_empty() || quota.service_name == service;
+        for quota in quotas.iter().filter(bounds) {
             let of = Some(quota.service_name.as_str()).filter(|service| !service.is_empty());
             let total = usage::total(step.work, tenant, of).await?;
             let over =

@@ -9,13 +9,13 @@ use nsl_core::db::{AuditResult, Db, DbError};
 use nsl_core::ids::TenantId;
 use uuid::Uuid;
 
+use super::Sgx;
 use super::alone::success;
-use super::read::alive;
+use super::opener::{alive, size};
 use super::write::{Item, LOGIN};
-use super::{Sgx, read};
 use crate::Result;
 use crate::domain::policy::{Attested, Denial, Reader, Rules, Verdict, built_in_named, check_read};
-use crate::domain::{Address, Binding, Opened, Stored, open};
+use crate::domain::{Address, Binding, Opened, Stored};
 use crate::error::Error;
 use crate::store::versions::{Held, count_read, held};
 use crate::store::{attestations, items, policies};
@@ -177,13 +177,6 @@ impl Sgx {
         if held.content_id.is_some() {
             return Err(Error::Streamed);
         }
-        let key = match held.sealing_key_version {
-            Some(version) => {
-                let key = self.keys.for_opening(tenant, version).await?;
-                Some(key.ok_or_else(|| Error::Integrity("its sealing key does not exist".to_owned()))?)
-            }
-            None => None,
-        };
         let stored = Stored {
             encryption: &held.encryption,
             wrapped_data_key: held.wrapped_data_key.as_deref(),
@@ -209,8 +202,7 @@ impl Sgx {
             updated_by: &held.updated_by,
             expires_at: held.expires_at,
         };
-        let key = key.as_ref().map(|key| (&key.kek, key.version));
-        open(&stored, &binding, key, !self.encrypts()).map_err(|reason| Error::Integrity(reason.to_owned()))
+        self.opener.unseal(held.sealing_key_version, &stored, &binding).await
     }
 
     /// Who answers for attestations: nobody in simulation mode.
@@ -241,8 +233,8 @@ pub(super) fn item(address: &Address, held: Held) -> Item {
         service: address.service.clone(),
         key: address.key.clone(),
         version: held.version,
-        size: read::size(held.original_size),
-        sealed_size: read::size(held.sealed_size),
+        size: size(held.original_size),
+        sealed_size: size(held.sealed_size),
         fingerprint: held.fingerprint,
         policy: held.policy_name.unwrap_or(held.policy_type),
         encryption: held.encryption,

@@ -2,10 +2,20 @@
 
 /// Changes of items that are not hot.
 mod alone;
+/// Many items at once.
+mod batch;
+/// Reads in group commit.
+mod gets;
 /// Reads of former versions, and under rules.
 mod guarded;
+/// What is known of the rows.
+mod heads;
 /// The tenants' sealing keys.
 mod keys;
+/// Puts of tenants that have quotas.
+mod limited;
+/// From a row to its value.
+mod opener;
 /// Sealing policies.
 mod policies;
 /// The health check: a real seal–unseal round trip.
@@ -28,17 +38,19 @@ mod write;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use nsl_core::Caller;
 use nsl_core::clock::Clock;
 use nsl_core::context::Base;
 use nsl_core::db::audit::AuditLog;
 use nsl_core::db::group::{Bounds, GroupCommit};
-use nsl_core::db::{Audit, AuditResult, Db, tenants};
+use nsl_core::db::{Audit, AuditResult, Db, DbError, tenants};
 use nsl_core::http::IfMatch;
 use nsl_core::ids::TenantId;
 use nsl_core::ports::SecurityEvents;
 use zeroize::Zeroizing;
 
+pub(crate) use batch::ToPut;
 pub(crate) use guarded::{Attestations, Wanted};
 pub(crate) use policies::PolicyEntry;
 pub(crate) use quotas::Statistics;
@@ -47,11 +59,13 @@ pub(crate) use retention::Purged;
 pub(crate) use transfer::Route;
 pub(crate) use write::{Item, PutDone};
 
+use self::gets::GetItems;
+use self::heads::Heads;
 use self::keys::KeyRing;
+use self::opener::Opener;
 use self::quotas::Limited;
 use self::root::RootKey;
-use self::versions::PutAlone;
-use self::write::{LOGIN, Put, PutItems};
+use self::write::{LOGIN, Put, PutItems, Puts, Refused};
 use crate::config::SgxConfig;
 use crate::domain::{Address, Attributes};
 use crate::error::{Error, StartError};
@@ -63,7 +77,10 @@ pub struct Sgx {
     clock: Clock,
     config: SgxConfig,
     keys: Arc<KeyRing>,
+    heads: Arc<Heads>,
+    opener: Opener,
     puts: GroupCommit<PutItems>,
+    gets: GroupCommit<GetItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
     limited: Limited,
@@ -89,13 +106,24 @@ impl Sgx {
             );
         }
         let attestations = Self::attestations(&base.db, &base.clock, config.enable_hardware_mode);
-        let write = PutItems { keys: Arc::clone(&keys), encrypt };
+        let heads = Arc::new(Heads::new());
+        let write = PutItems {
+            keys: Arc::clone(&keys),
+            heads: Arc::clone(&heads),
+            encrypt,
+            keep_versions: i64::from(config.database.keep_versions),
+        };
+        let opener = Opener { keys: Arc::clone(&keys), plain: !encrypt };
+        let get = GetItems { opener: opener.clone() };
         Ok(Arc::new(Self {
             db: base.db.clone(),
             clock: base.clock.clone(),
             config,
             keys,
+            heads,
+            opener,
             puts: GroupCommit::start(&base.jobs, &base.db, LOGIN, write, Bounds::default()),
+            gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
             limited: Limited::default(),
@@ -122,34 +150,50 @@ impl Sgx {
         condition: IfMatch,
     ) -> Result<PutDone> {
         let place = address.clone();
-        let outcome = self.try_put(caller, address, value, attributes, condition).await;
+        let outcome = self.try_put(caller, ToPut { address, value, attributes, condition }).await;
         if let Err(error) = &outcome {
             self.refused(caller, "SEAL_ITEM", &place, error).await?;
         }
         outcome
     }
 
-    async fn try_put(
-        &self,
-        caller: &Caller,
-        address: Address,
-        value: Zeroizing<Vec<u8>>,
-        mut attributes: Attributes,
-        condition: IfMatch,
-    ) -> Result<PutDone> {
-        let (tenant, now) = (caller.tenant(), self.clock.now());
+    async fn try_put(&self, caller: &Caller, put: ToPut) -> Result<PutDone> {
+        let now = self.clock.now();
+        let put = self.prepare_put(caller, put, now).await?;
+        let done = self.put_together(caller, vec![put], now).await.map_err(|refused| refused.error)?;
+        done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into())
+    }
+
+    /// Checks a put and looks up the policy that it names.
+    async fn prepare_put(&self, caller: &Caller, put: ToPut, now: Timestamp) -> Result<Put> {
+        let ToPut { address, value, mut attributes, condition } = put;
         if value.len() > self.max_value_bytes() {
             return Err(Error::TooLarge { limit: self.max_value_bytes() });
         }
         attributes.check(now)?;
-        if attributes.policy_name.is_some() || self.is_limited(tenant).await? {
-            let access = self.under_policy(tenant, &mut attributes, now).await?;
-            return self
-                .carry_out(caller, &PutAlone { address, value, attributes, access, condition }, now)
-                .await;
+        self.under_policy(caller.tenant(), &mut attributes, now).await?;
+        Ok(Put { address, value, attributes, condition, content: None })
+    }
+
+    /// Puts all or nothing: in group commit, or under the quotas of the tenant where it has any.
+    async fn put_together(
+        &self,
+        caller: &Caller,
+        all: Vec<Put>,
+        now: Timestamp,
+    ) -> Result<Vec<PutDone>, Refused> {
+        let first = |error| Refused { index: 0, error };
+        if self.is_limited(caller.tenant()).await.map_err(first)? {
+            // Boxed: it is large and rare.
+            return Box::pin(self.put_under_quotas(caller, all, now)).await;
         }
-        let put = Put { caller: caller.clone(), address, value, attributes, condition, now };
-        self.puts.submit(put).await?
+        let outcome = self.puts.submit(Puts { caller: caller.clone(), now, all }).await;
+        outcome.map_err(|error| first(error.into()))?
+    }
+
+    /// Names a request without telling its values, should someone try to guess them.
+    pub(crate) fn keyed_digest(&self, request: &[u8]) -> [u8; 32] {
+        self.keys.keyed_digest(request)
     }
 
     /// An audit row of what writes nothing else.

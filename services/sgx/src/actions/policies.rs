@@ -7,7 +7,6 @@ use nsl_core::db::{Audit, AuditResult};
 use nsl_core::http::{Answer, IfMatch, Once};
 use nsl_core::ids::TenantId;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::Sgx;
 use super::alone::body;
@@ -261,8 +260,8 @@ impl Sgx {
         tenant: TenantId,
         attributes: &mut Attributes,
         now: Timestamp,
-    ) -> Result<Option<Value>> {
-        let Some(name) = &attributes.policy_name else { return Ok(None) };
+    ) -> Result<()> {
+        let Some(name) = &attributes.policy_name else { return Ok(()) };
         let policy = match built_in_named(name) {
             Some(policy) => policy,
             None => match self.own_policy(tenant, name).await {
@@ -283,7 +282,8 @@ impl Sgx {
             let end = kept(now + SignedDuration::from_hours(i64::from(hours)));
             attributes.expires_at = Some(attributes.expires_at.map_or(end, |asked| asked.min(end)));
         }
-        body(&policy.rules).map(Some)
+        attributes.access = Some(body(&policy.rules)?);
+        Ok(())
     }
 
     async fn audit_policy(

@@ -1,6 +1,5 @@
 //! Reading, listing, deleting. A read is answered only after its audit row is committed.
 
-use jiff::Timestamp;
 use nsl_core::Caller;
 use nsl_core::db::{Audit, AuditResult, DbError};
 use nsl_core::http::{IfMatch, Limit};
@@ -9,10 +8,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Sgx;
+use super::gets::{Get, Got};
 use super::guarded::Wanted;
+use super::opener::{alive, size};
 use super::write::{Item, LOGIN};
 use crate::Result;
-use crate::domain::{Address, Binding, Opened, Stored, open};
+use crate::domain::{Address, Opened};
 use crate::error::Error;
 use crate::events::{self, ItemDeleted};
 use crate::store::items as store;
@@ -33,7 +34,7 @@ pub(crate) struct Listing {
 const MAX_ATTEMPTS: u32 = 8;
 
 impl Sgx {
-    /// Opens an item. A named version, and a value under rules, take a slower way.
+    /// Opens an item. What is large, streamed, under rules, or a named version is read on its own.
     pub(crate) async fn get(
         &self,
         caller: &Caller,
@@ -41,11 +42,15 @@ impl Sgx {
         wanted: Wanted,
     ) -> Result<(Item, Opened)> {
         if wanted.version.is_some() {
-            return self.read_guarded(caller, address, wanted).await;
+            return Box::pin(self.read_guarded(caller, address, wanted)).await;
         }
-        match self.load(caller, address).await.transpose() {
-            Some(found) => self.answer(caller, "UNSEAL_ITEM", address, found).await,
-            None => self.read_guarded(caller, address, wanted).await,
+        let get = Get { caller: caller.clone(), address: address.clone(), now: self.clock.now() };
+        match self.gets.submit(get).await? {
+            Got::Opened(opened) => Ok(*opened),
+            Got::Refused(error) => Err(error),
+            Got::Damaged(error) => self.answer(caller, "UNSEAL_ITEM", address, Err(error)).await,
+            // Boxed: it is large and rare.
+            Got::Apart => Box::pin(self.read_guarded(caller, address, wanted)).await,
         }
     }
 
@@ -132,62 +137,12 @@ impl Sgx {
             )
             .await?;
             if done.is_some() {
+                self.heads.forget(tenant, address);
                 self.db.recorded().notify_one();
                 return Ok(());
             }
         }
         Err(DbError::Conflict("the item kept changing".to_owned()).into())
-    }
-
-    /// An item opened; None for one under rules.
-    async fn load(&self, caller: &Caller, address: &Address) -> Result<Option<(Item, Opened)>> {
-        let tenant = caller.tenant();
-        let row = store::sealed(&self.db.read(LOGIN, tenant), tenant, &address.service, &address.key)
-            .await?
-            .ok_or(Error::NotFound)?;
-        alive(row.deleted_at, None, self.clock.now())?;
-        if row.policy_name.is_some() || row.access.is_some() {
-            return Ok(None);
-        }
-        let key = match row.sealing_key_version {
-            Some(version) => {
-                let key = self.keys.for_opening(tenant, version).await?;
-                Some(key.ok_or_else(|| Error::Integrity("its sealing key does not exist".to_owned()))?)
-            }
-            None => None,
-        };
-        let stored = Stored {
-            encryption: &row.encryption,
-            wrapped_data_key: row.wrapped_data_key.as_deref(),
-            sealed_data: row.sealed_data.as_deref().unwrap_or_default(),
-            original_size: row.original_size,
-            sealed_size: row.sealed_size,
-            fingerprint: &row.fingerprint,
-        };
-        // Bound to the address that was asked for: a row that lies elsewhere does not open here.
-        let binding = Binding {
-            tenant,
-            service: &address.service,
-            key: &address.key,
-            item_id: row.item_id,
-            version: row.version,
-            policy: &row.policy_type,
-            policy_name: None,
-            access: None,
-            content: None,
-            metadata: row.metadata.as_ref(),
-            created_at: row.created_at,
-            created_by: &row.created_by,
-            updated_at: row.updated_at,
-            updated_by: &row.updated_by,
-            expires_at: row.expires_at,
-        };
-        let key = key.as_ref().map(|key| (&key.kek, key.version));
-        let opened = open(&stored, &binding, key, !self.encrypts())
-            .map_err(|reason| Error::Integrity(reason.to_owned()))?;
-        // Only now: an expiry that was not sealed is a damage, and no expiry.
-        alive(None, row.expires_at, self.clock.now())?;
-        Ok(Some((sealed_item(row), opened)))
     }
 
     /// Writes the audit row of a read, and raises what must not happen, before anything is answered.
@@ -230,20 +185,6 @@ impl Sgx {
     }
 }
 
-pub(super) fn alive(
-    deleted_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<()> {
-    if deleted_at.is_some() {
-        return Err(Error::NotFound);
-    }
-    if expires_at.is_some_and(|at| at <= now) {
-        return Err(Error::Expired);
-    }
-    Ok(())
-}
-
 /// The least text above every text with this prefix, in the order of bytes; None if there is none.
 fn after_prefix(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
@@ -258,28 +199,7 @@ fn after_prefix(prefix: &str) -> Option<String> {
     None
 }
 
-pub(super) fn size(number: i32) -> usize {
-    usize::try_from(number).unwrap_or_default()
-}
-
 fn item(row: store::Info) -> Item {
-    Item {
-        service: row.service_name,
-        key: row.key,
-        version: row.version,
-        size: size(row.original_size),
-        sealed_size: size(row.sealed_size),
-        fingerprint: row.fingerprint,
-        policy: row.policy_name.unwrap_or(row.policy_type),
-        encryption: row.encryption,
-        metadata: row.metadata,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-        expires_at: row.expires_at,
-    }
-}
-
-fn sealed_item(row: store::Sealed) -> Item {
     Item {
         service: row.service_name,
         key: row.key,

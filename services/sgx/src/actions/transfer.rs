@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Sgx;
 use super::alone::{Change, Growth, Keep, NewValue, Step, current, is_alive, success};
-use super::read::alive;
+use super::opener::alive;
 use super::write::Item;
 use crate::Result;
 use crate::domain::{Address, PolicyType, decide_put};
@@ -42,21 +42,28 @@ impl Transfer<'_> {
 
 impl Change for Transfer<'_> {
     type Done = Item;
-    const SEALS: bool = true;
+
+    fn seals(&self) -> usize {
+        1
+    }
 
     fn opens(&self) -> Option<(&Address, Option<i64>)> {
         Some((self.route.from, self.route.version))
     }
 
-    fn audit(&self, done: &Item) -> Audit {
+    fn touches(&self) -> Vec<&Address> {
+        vec![self.route.from, self.route.to]
+    }
+
+    fn audits(&self, done: &Item) -> Vec<Audit> {
         let Route { from, version, to } = self.route;
         let metadata = json!({ "to": to.resource(), "toVersion": done.version, "version": version });
-        success(self.action(), from, metadata)
+        vec![success(self.action(), from, metadata)]
     }
 
     async fn attempt(&self, sgx: &Sgx, step: &Step<'_, '_>) -> Result<Option<Item>> {
         let (tenant, Route { from, version, to }) = (step.tenant(), self.route);
-        let quotas = quotas::hold(step.work, tenant, &to.service).await?;
+        let quotas = quotas::hold(step.work, tenant, &[to.service.as_str()]).await?;
         let (services, keys) = ([from.service.as_str(), &to.service], [from.key.as_str(), &to.key]);
         let places = store::hold(step.work, tenant, &services, &keys).await?;
         let at = |address: &Address| {
@@ -91,6 +98,7 @@ impl Change for Transfer<'_> {
         let new = NewValue {
             address: to,
             value: &value,
+            content: None,
             policy: PolicyType::of(&held.policy_type),
             policy_name: held.policy_name.as_deref(),
             access: held.access.as_ref(),

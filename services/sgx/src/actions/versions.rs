@@ -3,66 +3,21 @@
 use axum::http::StatusCode;
 use nsl_core::Caller;
 use nsl_core::db::{Audit, AuditResult};
-use nsl_core::http::{Answer, IfMatch, Limit, Once};
+use nsl_core::http::{Answer, Limit, Once};
 use serde::Serialize;
-use serde_json::{Value, json};
-use zeroize::Zeroizing;
+use serde_json::json;
 
 use super::Sgx;
-use super::alone::{Change, Growth, Keep, NewValue, Step, current, success};
+use super::alone::{Change, Growth, Keep, NewValue, Step, success};
 use super::guarded::item;
-use super::read::alive;
-use super::write::{Item, LOGIN, PutDone};
+use super::opener::alive;
+use super::write::{Item, LOGIN};
 use crate::Result;
-use crate::domain::{Address, Attributes, Next, PolicyType, decide_put};
+use crate::domain::{Address, Next, PolicyType};
 use crate::error::Error;
 use crate::events::{ItemDestroyed, ItemPut, ItemRestored};
 use crate::store::versions::{self as store, Gone, Listed, Place};
 use crate::store::{items, quotas};
-
-/// A put under rules or quotas.
-pub(super) struct PutAlone {
-    pub address: Address,
-    pub value: Zeroizing<Vec<u8>>,
-    pub attributes: Attributes,
-    /// The rules of the policy that it names.
-    pub access: Option<Value>,
-    pub condition: IfMatch,
-}
-
-impl Change for PutAlone {
-    type Done = PutDone;
-    const SEALS: bool = true;
-
-    fn opens(&self) -> Option<(&Address, Option<i64>)> {
-        None
-    }
-
-    fn audit(&self, done: &PutDone) -> Audit {
-        success("SEAL_ITEM", &self.address, json!({ "version": done.item.version }))
-    }
-
-    async fn attempt(&self, sgx: &Sgx, step: &Step<'_, '_>) -> Result<Option<PutDone>> {
-        let quotas = quotas::hold(step.work, step.tenant(), &self.address.service).await?;
-        let place = hold(step, &self.address).await?;
-        let current = place.as_ref().map(|place| current(place, step.now));
-        let next = decide_put(current.as_ref(), &self.condition, uuid::Uuid::now_v7())
-            .map_err(|current| Error::VersionConflict { current })?;
-        let new = NewValue {
-            address: &self.address,
-            value: &self.value,
-            policy: self.attributes.policy,
-            policy_name: self.attributes.policy_name.as_deref(),
-            access: self.access.as_ref(),
-            metadata: self.attributes.metadata.as_ref(),
-            expires_at: self.attributes.expires_at,
-            reads: 0,
-            restored_from: None,
-        };
-        let item = sgx.write_value(step, &quotas, place.as_ref(), &next, &new).await?;
-        Ok(item.map(|item| PutDone { item, is_new: next.is_new }))
-    }
-}
 
 /// Makes a former version the current one again, or takes the mark of deletion away.
 struct Restore<'a> {
@@ -72,19 +27,27 @@ struct Restore<'a> {
 
 impl Change for Restore<'_> {
     type Done = Item;
-    const SEALS: bool = true;
+
+    fn seals(&self) -> usize {
+        usize::from(self.version.is_some())
+    }
 
     fn opens(&self) -> Option<(&Address, Option<i64>)> {
         Some((self.address, self.version))
     }
 
-    fn audit(&self, done: &Item) -> Audit {
-        success("RESTORE_ITEM", self.address, json!({ "version": done.version, "from": self.version }))
+    fn touches(&self) -> Vec<&Address> {
+        vec![self.address]
+    }
+
+    fn audits(&self, done: &Item) -> Vec<Audit> {
+        let metadata = json!({ "version": done.version, "from": self.version });
+        vec![success("RESTORE_ITEM", self.address, metadata)]
     }
 
     async fn attempt(&self, sgx: &Sgx, step: &Step<'_, '_>) -> Result<Option<Item>> {
         let (tenant, Address { service, key }) = (step.tenant(), self.address);
-        let quotas = quotas::hold(step.work, tenant, service).await?;
+        let quotas = quotas::hold(step.work, tenant, &[service]).await?;
         let place = hold(step, self.address).await?.ok_or(Error::NotFound)?;
         let held = store::held(step.work, tenant, service, key, self.version).await?;
         let held = held.ok_or(Error::VersionNotFound)?;
@@ -123,6 +86,7 @@ impl Change for Restore<'_> {
         let new = NewValue {
             address: self.address,
             value: &value,
+            content: None,
             policy: PolicyType::of(&held.policy_type),
             policy_name: held.policy_name.as_deref(),
             access: held.access.as_ref(),
@@ -144,14 +108,21 @@ struct Destroy<'a> {
 impl Change for Destroy<'_> {
     /// The versions whose values went.
     type Done = Vec<i64>;
-    const SEALS: bool = false;
+
+    fn seals(&self) -> usize {
+        0
+    }
 
     fn opens(&self) -> Option<(&Address, Option<i64>)> {
         None
     }
 
-    fn audit(&self, done: &Vec<i64>) -> Audit {
-        success("DESTROY_ITEM", self.address, json!({ "versions": done }))
+    fn touches(&self) -> Vec<&Address> {
+        vec![self.address]
+    }
+
+    fn audits(&self, done: &Vec<i64>) -> Vec<Audit> {
+        vec![success("DESTROY_ITEM", self.address, json!({ "versions": done }))]
     }
 
     async fn attempt(&self, sgx: &Sgx, step: &Step<'_, '_>) -> Result<Option<Vec<i64>>> {

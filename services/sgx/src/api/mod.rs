@@ -2,6 +2,8 @@
 
 /// The address that a request names.
 mod address;
+/// Many items in one request.
+mod batch;
 /// What is done to an item beside putting and deleting it.
 mod item_actions;
 /// One item at a time, and lists of them.
@@ -43,6 +45,8 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
     let router = OpenApiRouter::new()
         .routes(routes!(items::list_items))
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
+        .routes(routes!(batch::batch_put))
+        .routes(routes!(batch::batch_get))
         .routes(routes!(versions::list_versions))
         .routes(routes!(item_actions::restore_item))
         .routes(routes!(item_actions::destroy_item))

@@ -136,8 +136,10 @@ impl PolicyType {
 pub(crate) struct Attributes {
     pub metadata: Option<Value>,
     pub policy: PolicyType,
-    /// The policy that is named, whose rules are looked up when the value is put.
+    /// The policy that is named.
     pub policy_name: Option<String>,
+    /// Its rules as they are when the value is put.
+    pub access: Option<Value>,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -154,7 +156,7 @@ impl Attributes {
             Some("MRENCLAVE") => (PolicyType::MrEnclave, None),
             Some(_) => (PolicyType::Custom, policy),
         };
-        Self { metadata, policy, policy_name, expires_at: expires_at.map(kept) }
+        Self { metadata, policy, policy_name, access: None, expires_at: expires_at.map(kept) }
     }
 
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Violation> {
@@ -196,14 +198,22 @@ pub(crate) fn has_nul(value: &Value) -> bool {
     }
 }
 
+/// The chunks of a streamed value, which are stored already.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub id: Uuid,
+    /// Bytes of the value.
+    pub size: usize,
+    /// Bytes of all sealed chunks.
+    pub sealed_size: usize,
+}
+
 /// What stands at an address before a change.
 #[derive(Clone, Debug)]
 pub(crate) struct Current {
     pub item_id: Uuid,
     pub version: i64,
     pub revision: i64,
-    pub created_at: Timestamp,
-    pub created_by: String,
     /// Neither deleted nor expired.
     pub alive: bool,
 }
@@ -409,14 +419,7 @@ mod tests {
     #[test]
     fn a_put_counts_on_and_respects_its_condition() {
         let fresh = Uuid::from_u128(7);
-        let mut current = Current {
-            item_id: Uuid::from_u128(1),
-            version: 2,
-            revision: 3,
-            created_at: Timestamp::UNIX_EPOCH,
-            created_by: String::new(),
-            alive: true,
-        };
+        let mut current = Current { item_id: Uuid::from_u128(1), version: 2, revision: 3, alive: true };
         let first = decide_put(None, &IfMatch::Any, fresh).unwrap();
         assert_eq!(first, Next { item_id: fresh, version: 1, revision: 1, is_new: true });
         let next = decide_put(Some(&current), &IfMatch::Versions(vec![2]), fresh).unwrap();

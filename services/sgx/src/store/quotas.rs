@@ -16,10 +16,10 @@ nsl_core::queries! {
         "SELECT service_name::text AS service_name, max_bytes, max_items, updated_at, updated_by \
          FROM sgx.quotas WHERE tenant_id = $1 ORDER BY service_name";
 
-    /// The quotas that a write to a service has to keep, held until its end: two writers do not both take the last of it.
-    pub(crate) fn hold(tenant: TenantId, service: &str) -> many<Quota> =
+    /// The quotas that a write to some services has to keep, held until its end: two writers do not both take the last of it.
+    pub(crate) fn hold(tenant: TenantId, services: &[&str]) -> many<Quota> =
         "SELECT service_name::text AS service_name, max_bytes, max_items, updated_at, updated_by \
-         FROM sgx.quotas WHERE tenant_id = $1 AND service_name IN ('', $2::text) ORDER BY service_name FOR UPDATE";
+         FROM sgx.quotas WHERE tenant_id = $1 AND (service_name = '' OR service_name = ANY ($2::text[])) ORDER BY service_name FOR UPDATE";
 
     pub(crate) fn set(
         tenant: TenantId, service: &str, max_bytes: Option<i64>, max_items: Option<i64>, now: Timestamp, actor: &str,

@@ -119,20 +119,20 @@ nsl_core::queries! {
         policy_name: Option<&str>, access: Option<&Value>, encryption: &str, key_version: Option<i32>,
         wrapped: Option<&[u8]>, sealed: &[u8], original_size: i32, sealed_size: i32, fingerprint: &str,
         metadata: Option<&Value>, created_at: Timestamp, created_by: &str, updated_at: Timestamp, updated_by: &str,
-        expires_at: Option<Timestamp>, reads: i64,
+        expires_at: Option<Timestamp>, reads: i64, content_id: Option<Uuid>,
     ) -> opt<Revision> =
         "INSERT INTO sgx.sealed_data_items AS i (tenant_id, service_name, key, item_id, version, revision, policy_type, \
              policy_name, access, encryption, sealing_key_version, wrapped_data_key, sealed_data, original_size, sealed_size, \
-             fingerprint, metadata, created_at, created_by, updated_at, updated_by, expires_at, reads) \
+             fingerprint, metadata, created_at, created_by, updated_at, updated_by, expires_at, reads, content_id) \
          SELECT $1, $2::text, $3::text, $4, $5, $6, $7::text, $8::text, $9, $10, $11::int, $12, $13, $14, $15, $16, $17, $18, \
-             $19, $20, $21, $22, $23 \
+             $19, $20, $21, $22, $23, $24 \
          WHERE $11::int IS NULL OR EXISTS ( \
              SELECT FROM sgx.sealing_keys k WHERE k.tenant_id = $1 AND k.version = $11::int AND k.state = 'active') \
          ON CONFLICT (tenant_id, service_name, key) DO UPDATE SET version = excluded.version, \
              revision = excluded.revision, policy_type = excluded.policy_type, policy_name = excluded.policy_name, \
              access = excluded.access, encryption = excluded.encryption, \
              sealing_key_version = excluded.sealing_key_version, wrapped_data_key = excluded.wrapped_data_key, \
-             sealed_data = excluded.sealed_data, content_id = NULL, original_size = excluded.original_size, \
+             sealed_data = excluded.sealed_data, content_id = excluded.content_id, original_size = excluded.original_size, \
              sealed_size = excluded.sealed_size, fingerprint = excluded.fingerprint, metadata = excluded.metadata, \
              created_at = excluded.created_at, created_by = excluded.created_by, updated_at = excluded.updated_at, \
              updated_by = excluded.updated_by, expires_at = excluded.expires_at, reads = excluded.reads, \
