@@ -244,3 +244,45 @@ pub(super) fn item(address: &Address, held: Held) -> Item {
         expires_at: held.expires_at,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use nsl_testkit::{TestDb, pools};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_verdict_of_the_tenant_that_accepted_and_still_counts_is_fresh() {
+        let test = TestDb::new().await.unwrap();
+        let (tenant, other) = (test.tenant("acme").await.unwrap(), test.tenant("other").await.unwrap());
+        let clock = Clock::system();
+        let stored = StoredAttestations { db: pools(test.endpoint()).unwrap(), clock: clock.clone() };
+        let client = test.client("postgres").await.unwrap();
+        let mut ids = Vec::new();
+        for (accepted, hours, report) in [
+            (true, 1, serde_json::json!({"isvSvn": 3})),
+            (true, 1, serde_json::json!({"isvSvn": "3"})),
+            (true, -1, serde_json::json!({"isvSvn": 3})),
+            (false, 1, serde_json::json!({"isvSvn": 3})),
+        ] {
+            let (id, expires) = (Uuid::now_v7(), clock.now() + SignedDuration::from_hours(hours));
+            client
+                .execute(
+                    "INSERT INTO sgx.attestations (attestation_id, tenant_id, tee, accepted, report, quote_sha256, \
+                         verified_by, expires_at) VALUES ($1, $2, 'sgx', $3, $4, '\\x00', 'test', $5)",
+                    &[&id, &tenant.0, &accepted, &report, &expires],
+                )
+                .await
+                .unwrap();
+            ids.push(id);
+        }
+        let fresh = async |tenant, id| stored.fresh(tenant, id).await.unwrap();
+        assert_eq!(fresh(tenant, ids[0]).await, Some(Verdict { isv_svn: Some(3) }));
+        assert_eq!(fresh(tenant, ids[1]).await, Some(Verdict { isv_svn: None }));
+        for id in [ids[2], ids[3], Uuid::nil()] {
+            assert_eq!(fresh(tenant, id).await, None);
+        }
+        assert_eq!(fresh(other, ids[0]).await, None);
+    }
+}

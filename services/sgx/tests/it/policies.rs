@@ -385,3 +385,29 @@ async fn rules_that_somebody_wrote_into_the_row_are_a_damage() {
     let read = world.get("demo", "k").send().await;
     assert_problem(&read, StatusCode::INTERNAL_SERVER_ERROR, "sgx.integrity_violation", "");
 }
+
+#[tokio::test]
+async fn rules_hold_in_batches_too() {
+    let world = World::new().await;
+    world.make(&json!({"name": "Once", "type": "CUSTOM", "maxReads": 1})).await;
+    let item =
+        |key: &str, policy: &str| json!({"service": "demo", "key": key, "data": "aGk=", "policy": policy});
+    let put = |items: Value| {
+        let body = json!({"atomic": true, "items": items});
+        world.app.post("/api/v1/sgx/items/batch-put").bearer(ACME).json(&body).send()
+    };
+    let refused = put(json!([item("a", "Once"), item("b", "Unheard")])).await;
+    assert_problem(&refused, StatusCode::UNPROCESSABLE_ENTITY, "sgx.unknown_policy", "/policy");
+    assert_eq!(world.number("SELECT count(*) FROM sgx.sealed_data_items").await, 0);
+    put(json!([item("a", "Once"), item("b", "MRENCLAVE")])).await.expect(StatusCode::OK);
+    let body = json!({"items": [{"service": "demo", "key": "a"}, {"service": "demo", "key": "b"}]});
+    for status in [200, 403] {
+        let got = world.app.post("/api/v1/sgx/items/batch-get").bearer(ACME).json(&body).send().await;
+        let got = got.expect(StatusCode::OK).json();
+        assert_eq!(
+            (&got["items"][0]["status"], &got["items"][1]["status"]),
+            (&json!(status), &json!(200)),
+            "{got}"
+        );
+    }
+}

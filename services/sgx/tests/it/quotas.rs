@@ -176,3 +176,27 @@ async fn nothing_slips_past_the_number_of_items() {
     let gone = world.app.request(Method::DELETE, PLACE).bearer(ACME).send().await;
     gone.expect(StatusCode::NO_CONTENT);
 }
+
+#[tokio::test]
+async fn a_batch_keeps_the_quota_as_a_whole() {
+    let world = World::new().await;
+    world.set_quota(&json!({"service": "demo", "maxItems": 3})).await.expect(StatusCode::OK);
+    let batch = |atomic: bool, names: &[&str]| {
+        let items: Vec<Value> =
+            names.iter().map(|key| json!({"service": "demo", "key": key, "data": "aGk="})).collect();
+        let body = json!({"atomic": atomic, "items": items});
+        world.app.post("/api/v1/sgx/items/batch-put").bearer(ACME).json(&body).send()
+    };
+    let refused = batch(true, &["d", "c", "b", "a"]).await;
+    assert_problem(&refused, StatusCode::INSUFFICIENT_STORAGE, "sgx.quota_exceeded", "/items/3");
+    assert_eq!(world.number("SELECT count(*) FROM sgx.sealed_data_items").await, 0);
+    let done = batch(true, &["d", "c"]).await.expect(StatusCode::OK).json();
+    assert_eq!(done["items"][1]["status"], 201);
+    let each = batch(false, &["b", "a"]).await.expect(StatusCode::OK).json();
+    let mut statuses: Vec<i64> =
+        each["items"].as_array().unwrap().iter().map(|item| item["status"].as_i64().unwrap()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 507]);
+    world.assert_events_match_items().await;
+    world.assert_usage_is_true().await;
+}
