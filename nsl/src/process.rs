@@ -16,7 +16,7 @@ use nsl_core::jobs::{Jobs, Stage};
 use nsl_core::ports::Ports;
 use nsl_core::telemetry::Metrics;
 use nsl_core::{Context, Service, clock::Clock};
-use nsl_sgx::{RootKey, SgxConfig};
+use nsl_sgx::{RootRing, SgxConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long requests, loops and writers may take to end. `nsl up` has 5 s for all of it, its server included.
@@ -94,11 +94,11 @@ async fn services(config: &Config, base: &Base, listen: SocketAddr) -> anyhow::R
              not served to a network; turn encryption on, or listen on 127.0.0.1"
         );
     }
-    let root = Arc::new(RootKey::from_config(&sgx_config)?);
+    let root = Arc::new(RootRing::open(base, &sgx_config).await?);
     let security = nsl_monitoring::security_events();
     let sections = nsl_auth::Sections::read(config)?;
     let auth = nsl_auth::service(base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await?;
-    let sgx = nsl_sgx::service(base, sgx_config, root, security).await?;
+    let sgx = nsl_sgx::service(base, sgx_config, root, security)?;
     let services = vec![auth.service, sgx, nsl_monitoring::service(base), nsl_eventsourcing::service(base)];
     Ok((services, Ports { authenticator: auth.authenticator }))
 }

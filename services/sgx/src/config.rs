@@ -13,6 +13,21 @@ pub struct SgxConfig {
     /// Root key from the platform instead of `SGX_ENCRYPTION_KEY`.
     pub enable_hardware_mode: bool,
     pub database: SealedDatabase,
+    pub rotation: Rotations,
+}
+
+/// How fast rotations go.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
+pub struct Rotations {
+    /// Values whose data key is wrapped anew in a second, at the most.
+    pub rows_per_second: u32,
+}
+
+impl Default for Rotations {
+    fn default() -> Self {
+        Self { rows_per_second: 2000 }
+    }
 }
 
 /// How values are kept in the database.

@@ -8,6 +8,7 @@ use nsl_core::context::Base;
 use nsl_core::db::{Db, Login};
 use nsl_core::ids::{TenantId, UserId};
 
+use super::second_factor::{MfaPolicy, reduced};
 use crate::domain::legacy::{LegacyIdentity, LegacyRules};
 use crate::domain::token::NotOurs;
 use crate::error::Error;
@@ -16,13 +17,14 @@ use crate::store::{roles, users};
 /// Accepts legacy tokens.
 pub(super) struct LegacyTokens {
     rules: LegacyRules,
+    policy: MfaPolicy,
     db: Db,
     clock: Clock,
 }
 
 impl LegacyTokens {
-    pub(super) fn new(base: &Base, secret: &[u8]) -> Self {
-        Self { rules: LegacyRules::new(secret), db: base.db.clone(), clock: base.clock.clone() }
+    pub(super) fn new(base: &Base, secret: &[u8], policy: MfaPolicy) -> Self {
+        Self { rules: LegacyRules::new(secret), policy, db: base.db.clone(), clock: base.clock.clone() }
     }
 
     /// Whom a token stands for, in the tenant `default`: the legacy system has no other.
@@ -45,17 +47,23 @@ impl LegacyTokens {
                 .filter(|role| role.builtin)
                 .map(|role| (role.name, role.permissions))
                 .unzip();
+            let mut permissions = permissions.concat();
+            // Who is not known here has no second factor here.
+            if self.policy.concerns(&names) {
+                permissions = reduced(&permissions);
+            }
             return Ok(Principal {
                 tenant,
                 user: None,
                 session: None,
                 name: format!("legacy:{user}"),
-                permissions: permissions.into_iter().flatten().collect(),
+                permissions: permissions.into_iter().collect(),
                 roles: names,
             });
         };
         // None for a user who is locked, was disabled or is no member.
-        let grants = users::grants(&read, tenant, id, now).await?.ok_or(Error::SessionEnded)?;
+        let mut grants = users::grants(&read, tenant, id, now).await?.ok_or(Error::SessionEnded)?;
+        self.policy.apply(&mut grants);
         Ok(Principal {
             tenant,
             user: Some(id),

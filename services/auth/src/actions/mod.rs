@@ -40,7 +40,7 @@ pub(crate) mod purge;
 mod recovery;
 /// The next tokens of a session.
 pub(crate) mod refresh;
-/// Accounts that their owners make, and addresses that they confirm.
+/// Accounts that their owners make.
 pub(crate) mod registration;
 /// The feed of revocations.
 pub(crate) mod revocations;
@@ -58,6 +58,8 @@ pub(crate) mod tenants;
 pub(crate) mod tokens;
 /// The users of a tenant.
 pub(crate) mod users;
+/// Addresses that their owners confirm.
+mod verification;
 /// Sign-in with a wallet, and the wallets of one's account.
 pub(crate) mod wallets;
 
@@ -132,9 +134,9 @@ impl State {
                 (None, ring, VerificationKeys::shared(base, VerificationKey::hs256(secret)))
             }
         };
-        let legacy = config.accept_legacy_tokens.then(|| LegacyTokens::new(base, secret));
-        let revocations = Revocations::start(base).await?;
         let mfa_policy = MfaPolicy::new(&sections.auth.require_mfa_for_roles);
+        let legacy = config.accept_legacy_tokens.then(|| LegacyTokens::new(base, secret, mfa_policy.clone()));
+        let revocations = Revocations::start(base).await?;
         let api_keys = KeyAuthenticator::new(base, mfa_policy.clone());
         let rules = Rules::new(config.algorithm, &config.issuer, &config.audience);
         Ok(Arc::new(Self {

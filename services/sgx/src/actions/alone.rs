@@ -392,7 +392,7 @@ impl Sgx {
     }
 
     /// Writes the audit row of what was refused, and raises what must not be.
-    pub(super) async fn refused(
+    pub(super) async fn record_refusal(
         &self,
         caller: &Caller,
         action: &'static str,

@@ -91,7 +91,7 @@ impl Sgx {
 
     async fn refuse(&self, caller: &Caller, places: &[Address], index: usize, error: Error) -> Refusal {
         let recorded = match places.get(index) {
-            Some(place) => self.refused(caller, "SEAL_ITEM", place, &error).await,
+            Some(place) => self.record_refusal(caller, "SEAL_ITEM", place, &error).await,
             None => Ok(()),
         };
         Refusal { index, error: recorded.err().unwrap_or(error) }

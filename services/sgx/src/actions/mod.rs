@@ -26,16 +26,19 @@ mod quotas;
 mod read;
 /// What goes after the retention.
 mod retention;
-/// The root key.
+/// The root keys.
 pub(crate) mod root;
+/// Rotations of sealing keys and of the root key.
+pub(crate) mod rotation;
 /// Copying and renaming.
 mod transfer;
 /// Versions: listing, restoring, destroying.
 mod versions;
+/// Whole rows as the rules of sealing see them.
+mod whole;
 /// Puts in group commit.
 mod write;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -56,6 +59,7 @@ pub(crate) use policies::PolicyEntry;
 pub(crate) use quotas::Statistics;
 pub(crate) use read::Listing;
 pub(crate) use retention::Purged;
+pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use transfer::Route;
 pub(crate) use write::{Item, PutDone};
 
@@ -64,12 +68,12 @@ use self::heads::Heads;
 use self::keys::KeyRing;
 use self::opener::Opener;
 use self::quotas::Limited;
-use self::root::RootKey;
+use self::root::RootRing;
 use self::write::{LOGIN, Put, PutItems, Puts, Refused};
+use crate::Result;
 use crate::config::SgxConfig;
 use crate::domain::{Address, Attributes};
 use crate::error::{Error, StartError};
-use crate::{Result, store};
 
 /// Sealed storage at work.
 pub struct Sgx {
@@ -89,16 +93,15 @@ pub struct Sgx {
 }
 
 impl Sgx {
-    /// Starts the writers, after a look at whether the root key is the one that the database was sealed under.
-    pub(crate) async fn start(
+    /// Starts the writers.
+    pub(crate) fn start(
         base: &Base,
         config: SgxConfig,
-        root: Arc<RootKey>,
+        root: Arc<RootRing>,
         security: Arc<dyn SecurityEvents>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
         let keys = Arc::new(KeyRing::new(&base.db, root));
-        check_root(&base.db, &keys).await?;
         let encrypt = config.database.enable_encryption;
         if !encrypt {
             tracing::warn!(
@@ -152,7 +155,7 @@ impl Sgx {
         let place = address.clone();
         let outcome = self.try_put(caller, ToPut { address, value, attributes, condition }).await;
         if let Err(error) = &outcome {
-            self.refused(caller, "SEAL_ITEM", &place, error).await?;
+            self.record_refusal(caller, "SEAL_ITEM", &place, error).await?;
         }
         outcome
     }
@@ -213,25 +216,4 @@ impl Sgx {
 
 async fn all_tenants(db: &Db) -> Result<Vec<TenantId>> {
     Ok(tenants::all(&db.global(LOGIN)).await?.into_iter().map(|tenant| tenant.id).collect())
-}
-
-/// Refuses a root key that cannot open what the database holds.
-async fn check_root(db: &Db, keys: &KeyRing) -> Result<(), StartError> {
-    let tenants = match all_tenants(db).await {
-        Ok(tenants) => tenants,
-        Err(Error::Db(error)) => return Err(error.into()),
-        Err(_) => return Ok(()),
-    };
-    let stored: BTreeSet<Vec<u8>> = store::sealing_keys::root_key_ids(&db.read_many(LOGIN, &tenants))
-        .await?
-        .into_iter()
-        .map(|row| row.root_key_id)
-        .collect();
-    match stored.iter().find(|id| id.as_slice() != keys.root_id()) {
-        Some(foreign) => Err(StartError::ForeignRootKey {
-            stored: hex::encode(foreign),
-            given: hex::encode(keys.root_id()),
-        }),
-        None => Ok(()),
-    }
 }

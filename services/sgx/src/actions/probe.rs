@@ -95,7 +95,7 @@ impl HealthCheck for Sgx {
             "mode": "simulation",
             "encryption": if self.config.database.enable_encryption { "aes-256-gcm" } else { "none" },
             "itemCount": items,
-            "rootKeyId": hex::encode(self.keys.root_id()),
+            "rootKeyId": hex::encode(self.keys.root().active_id()),
         });
         if self.config.database.enable_encryption {
             Finding::healthy(data)

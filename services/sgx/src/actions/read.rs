@@ -155,7 +155,7 @@ impl Sgx {
     ) -> Result<T> {
         match &found {
             Ok(_) => self.audit(caller, action, address.resource(), AuditResult::Success, None).await?,
-            Err(error) => self.refused(caller, action, address, error).await?,
+            Err(error) => self.record_refusal(caller, action, address, error).await?,
         }
         found
     }

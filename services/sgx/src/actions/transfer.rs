@@ -151,6 +151,6 @@ impl Sgx {
             })
             .await
         };
-        self.told(caller, transfer.action(), from, done).await
+        self.recorded(caller, transfer.action(), from, done).await
     }
 }

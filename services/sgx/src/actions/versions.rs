@@ -191,7 +191,7 @@ impl Sgx {
                 .await?;
         if rows.is_empty() && items::info(&read, tenant, service, key).await?.is_none() {
             let error = Error::NotFound;
-            self.refused(caller, "LIST_VERSIONS", address, &error).await?;
+            self.record_refusal(caller, "LIST_VERSIONS", address, &error).await?;
             return Err(error);
         }
         self.audit(caller, "LIST_VERSIONS", address.resource(), AuditResult::Success, None).await?;
@@ -213,7 +213,7 @@ impl Sgx {
                 (StatusCode::OK, view(item))
             })
             .await;
-        self.told(caller, "RESTORE_ITEM", address, done).await
+        self.recorded(caller, "RESTORE_ITEM", address, done).await
     }
 
     /// Takes the keys and values of a version, or of all of them.
@@ -231,11 +231,11 @@ impl Sgx {
                 (StatusCode::OK, view(versions))
             })
             .await;
-        self.told(caller, "DESTROY_ITEM", address, done).await
+        self.recorded(caller, "DESTROY_ITEM", address, done).await
     }
 
     /// A refusal is in the audit log before it is answered.
-    pub(super) async fn told<T>(
+    pub(super) async fn recorded<T>(
         &self,
         caller: &Caller,
         action: &'static str,
@@ -243,7 +243,7 @@ impl Sgx {
         done: Result<T>,
     ) -> Result<T> {
         if let Err(error) = &done {
-            self.refused(caller, action, address, error).await?;
+            self.record_refusal(caller, action, address, error).await?;
         }
         done
     }

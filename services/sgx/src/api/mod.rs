@@ -12,6 +12,10 @@ mod items;
 mod policies;
 /// Quotas and statistics.
 mod quotas;
+/// Sealing keys and their rotations.
+mod rotations;
+/// The slots of the root key.
+mod slots;
 /// The versions of an item.
 mod versions;
 
@@ -37,6 +41,10 @@ nsl_core::permissions! {
     Policies = "sgx:policies";
     /// See quotas, set and remove them.
     Quotas = "sgx:quotas";
+    /// Rotate the tenant's sealing key.
+    RotateKeys = "sgx:rotate";
+    /// The root key and its slots; in tenant `default` only.
+    Operate = "sgx:operate";
 }
 
 pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
@@ -56,6 +64,14 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(policies::get_policy, policies::replace_policy, policies::delete_policy))
         .routes(routes!(quotas::list_quotas, quotas::set_quota, quotas::remove_quota))
         .routes(routes!(quotas::statistics))
+        .routes(routes!(rotations::sealing_keys))
+        .routes(routes!(rotations::rotate))
+        .routes(routes!(rotations::list_rotations))
+        .routes(routes!(rotations::get_rotation))
+        .routes(routes!(rotations::get_statement))
+        .routes(routes!(slots::list_slots, slots::add_slot))
+        .routes(routes!(slots::test_slot))
+        .routes(routes!(slots::retire_slot))
         .layer(axum::Extension(sgx));
     if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
 }

@@ -12,12 +12,20 @@ pub(crate) mod policies;
 pub(crate) mod quotas;
 /// What goes after the retention.
 pub(crate) mod retention;
+/// The root keys and their slots.
+pub(crate) mod roots;
+/// Rotations, and the wrapped data keys that they move.
+pub(crate) mod rotations;
 /// The tenants' sealing keys.
 pub(crate) mod sealing_keys;
+/// The key that signs statements.
+pub(crate) mod statement_keys;
 /// What is kept per service.
 pub(crate) mod usage;
 /// One item with its versions, under a lock.
 pub(crate) mod versions;
+/// Whole rows, for what opens everything.
+pub(crate) mod whole;
 
 use nsl_core::db::sql::Checked;
 
@@ -29,7 +37,11 @@ pub const ALL: &[&[Checked]] = &[
     policies::ALL,
     quotas::ALL,
     retention::ALL,
+    roots::ALL,
+    rotations::ALL,
     sealing_keys::ALL,
+    statement_keys::ALL,
     usage::ALL,
     versions::ALL,
+    whole::ALL,
 ];

@@ -20,7 +20,7 @@ mod encryption_off;
 mod input;
 /// Putting, getting, looking at and deleting one item.
 mod items;
-/// The root key and the tenants' sealing keys.
+/// The tenants' sealing keys.
 mod keys;
 /// Listing.
 mod list;
@@ -32,6 +32,14 @@ mod purge;
 mod quotas;
 /// Bad input leaves its audit row.
 mod refusals;
+/// The root keys and their slots at the start.
+mod roots;
+/// Rotation of a tenant's sealing key.
+mod rotation;
+/// Rotation of the root key.
+mod rotation_of_root;
+/// Slots of the root key: listed, added, tested, retired.
+mod slots;
 /// The statements of the store.
 mod statements;
 /// Two tenants never meet.

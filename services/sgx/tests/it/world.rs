@@ -15,7 +15,7 @@ use nsl_core::ids::{SessionId, TenantId, UserId};
 use nsl_core::jobs::Jobs;
 use nsl_core::ports::{Authenticator, Ports, SecurityEvent, SecurityEvents};
 use nsl_core::{ApiError, Caller};
-use nsl_sgx::{RootKey, SgxConfig};
+use nsl_sgx::{RootRing, SgxConfig};
 use nsl_testkit::{Composition, Request, Response, TestApp, TestDb, pools};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -27,6 +27,8 @@ pub(crate) const ACME: &str = "acme";
 pub(crate) const ACME_READER: &str = "acme-reader";
 pub(crate) const ACME_WRITER: &str = "acme-writer";
 pub(crate) const OTHER: &str = "other";
+/// Of the tenant `default`.
+pub(crate) const OPERATOR: &str = "operator";
 
 pub(crate) const USER: UserId = UserId(Uuid::from_u128(7));
 pub(crate) const SESSION: SessionId = SessionId(Uuid::from_u128(8));
@@ -37,11 +39,12 @@ pub(crate) struct Settings {
     pub key: &'static str,
     pub encrypt: bool,
     pub clock: Clock,
+    pub rotation_rows_per_second: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { key: KEY, encrypt: true, clock: Clock::system() }
+        Self { key: KEY, encrypt: true, clock: Clock::system(), rotation_rows_per_second: 100_000 }
     }
 }
 
@@ -59,6 +62,7 @@ impl Authenticator for Tokens {
             ACME_READER => (self.acme, "sgx:read", "Clerk"),
             ACME_WRITER => (self.acme, "sgx:write", "Clerk"),
             OTHER => (self.other, "sgx:*", "Operator"),
+            OPERATOR => (TenantId::DEFAULT, "sgx:*", "Operator"),
             _ => return Err(ApiError::unauthorized("test.unknown_token", "Nobody has this token.")),
         };
         Ok(Principal {
@@ -128,8 +132,9 @@ pub(crate) async fn start(
         let mut config = SgxConfig::default();
         config.database.encryption_key = Some(Secret::new(settings.key.to_owned()));
         config.database.enable_encryption = settings.encrypt;
-        let root = Arc::new(RootKey::from_config(&config)?);
-        let service = nsl_sgx::service(base, config, root, Arc::new(Alarms)).await?;
+        config.rotation.rows_per_second = settings.rotation_rows_per_second;
+        let root = Arc::new(RootRing::open(base, &config).await?);
+        let service = nsl_sgx::service(base, config, root, Arc::new(Alarms))?;
         let ports = Ports { authenticator: Arc::new(Tokens { acme, other }) };
         Ok(Composition { services: vec![service], ports, checks: Vec::new() })
     })
@@ -157,6 +162,11 @@ impl World {
 
     pub(crate) async fn on(test: TestDb, settings: Settings) -> Self {
         let (acme, other) = (test.tenant(ACME).await.unwrap(), test.tenant(OTHER).await.unwrap());
+        Self::of(test, acme, other, settings).await
+    }
+
+    /// On a database that has the two tenants.
+    pub(crate) async fn of(test: TestDb, acme: TenantId, other: TenantId, settings: Settings) -> Self {
         let app = start(&test, acme, other, &settings).await.unwrap();
         Self { app, acme, other, settings, test }
     }
