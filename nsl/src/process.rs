@@ -16,7 +16,7 @@ use nsl_core::jobs::{Jobs, Stage};
 use nsl_core::ports::Ports;
 use nsl_core::telemetry::Metrics;
 use nsl_core::{Context, Service, clock::Clock};
-use nsl_sgx::{RootRing, SgxConfig};
+use nsl_sgx::{Mode, RootRing, SgxConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long requests, loops and writers may take to end. `nsl up` has 5 s for all of it, its server included.
@@ -27,6 +27,7 @@ pub(crate) struct Process {
     context: Context,
     router: Router,
     listen: SocketAddr,
+    mode: Mode,
 }
 
 impl Process {
@@ -36,7 +37,7 @@ impl Process {
         let rate_limit: RateLimitConfig = config.section("RateLimit")?;
         let listen = http_config.listen;
         let base = Base { db, clock: Clock::system(), jobs: Jobs::new() };
-        let (services, ports) = services(config, &base, listen).await?;
+        let (services, ports, mode) = services(config, &base, listen).await?;
         let mut checks: Vec<(&'static str, Arc<dyn HealthCheck>)> =
             vec![("postgresql", Arc::new(PostgresHealth::new(&base.db)))];
         checks.extend(services.iter().map(|service| (service.name, Arc::clone(&service.health))));
@@ -47,7 +48,7 @@ impl Process {
         let metrics = Metrics::start().map_err(anyhow::Error::msg)?;
         let context = Context::new(base, ports, Health::new(checks), metrics, http_config, rate_limit);
         let router = http::app(context.clone(), services);
-        Ok(Self { context, router, listen })
+        Ok(Self { context, router, listen, mode })
     }
 
     pub(crate) fn base(&self) -> &Base {
@@ -60,6 +61,11 @@ impl Process {
 
     pub(crate) fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Whether an enclave holds the keys; every start says so.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Starts to serve; returns the address.
@@ -86,7 +92,11 @@ impl Process {
     }
 }
 
-async fn services(config: &Config, base: &Base, listen: SocketAddr) -> anyhow::Result<(Vec<Service>, Ports)> {
+async fn services(
+    config: &Config,
+    base: &Base,
+    listen: SocketAddr,
+) -> anyhow::Result<(Vec<Service>, Ports, Mode)> {
     let sgx_config: SgxConfig = config.section("SGX")?;
     if !sgx_config.database.enable_encryption && !listen.ip().is_loopback() {
         bail!(
@@ -95,12 +105,13 @@ async fn services(config: &Config, base: &Base, listen: SocketAddr) -> anyhow::R
         );
     }
     let root = Arc::new(RootRing::open(base, &sgx_config).await?);
+    let mode = root.mode();
     let security = nsl_monitoring::security_events();
     let sections = nsl_auth::Sections::read(config)?;
     let auth = nsl_auth::service(base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await?;
     let sgx = nsl_sgx::service(base, sgx_config, root, security)?;
     let services = vec![auth.service, sgx, nsl_monitoring::service(base), nsl_eventsourcing::service(base)];
-    Ok((services, Ports { authenticator: auth.authenticator }))
+    Ok((services, Ports { authenticator: auth.authenticator }, mode))
 }
 
 /// Waits for SIGINT or SIGTERM; both drain.

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         stopped = stop_signal() => return stopped,
     };
     let address = process.start().await?;
-    tracing::info!(%address, mode = "simulation", "serving");
+    tracing::info!(%address, mode = process.mode().as_str(), "serving");
     stop_signal().await?;
     tracing::info!("draining");
     process.shut_down().await;

@@ -1,5 +1,7 @@
 //! The one error enum of the service and its one mapping to an API error.
 
+/// What can go wrong with quotes, of others and of the own platform.
+mod attestation;
 /// What can go wrong with root keys and their slots.
 mod root;
 /// What can go wrong with rotations.
@@ -12,6 +14,8 @@ use nsl_core::ApiError;
 use nsl_core::config::SecretError;
 use nsl_core::db::{AuditResult, DbError};
 
+pub(crate) use self::attestation::AttestationError;
+pub use self::attestation::HardwareError;
 pub(crate) use self::root::RootError;
 pub(crate) use self::rotation::RotationError;
 pub(crate) use self::scan::ScanError;
@@ -29,6 +33,12 @@ pub(crate) enum Error {
     VersionConflict { current: Option<i64> },
     #[error("the value has more than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("the value has more than {limit} bytes, which has to be streamed")]
+    TooLargeInline { limit: usize },
+    #[error("the body ended before its end")]
+    Truncated,
+    #[error("the value is streamed")]
+    Streamed,
     #[error("the item {resource} is in the batch twice")]
     Twice { resource: String },
     #[error("the values together have more than {limit} bytes")]
@@ -63,8 +73,6 @@ pub(crate) enum Error {
     TargetExists,
     #[error("source and target are one address")]
     SameAddress,
-    #[error("the value is a streamed one")]
-    Streamed,
     #[error("there is no such quota")]
     QuotaNotFound,
     #[error("the quota of {scope} allows {most} {unit}")]
@@ -75,6 +83,8 @@ pub(crate) enum Error {
     Rotation(#[from] RotationError),
     #[error(transparent)]
     Scan(#[from] ScanError),
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
     #[error(transparent)]
     Db(#[from] DbError),
     /// A refusal that another layer worded.
@@ -115,6 +125,23 @@ impl Error {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "sgx.value_too_large",
                 format!("A value may have at most {limit} bytes (SGX:Database:MaxValueBytes); split it."),
+            ),
+            Self::TooLargeInline { limit } => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "sgx.value_too_large_for_json",
+                format!(
+                    "A value in JSON may have at most {limit} bytes (SGX:Database:InlineBytes); PUT this one itself as \
+                     `Content-Type: application/octet-stream`."
+                ),
+            ),
+            Self::Truncated => ApiError::bad_request(
+                "sgx.truncated",
+                "The body ended early or is not as long as its Content-Length; nothing was stored, send it again.",
+            ),
+            Self::Streamed => ApiError::new(
+                StatusCode::NOT_ACCEPTABLE,
+                "sgx.value_streamed",
+                "The value is too large for JSON; GET the item with `Accept: application/octet-stream`.",
             ),
             Self::Twice { resource } => ApiError::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -196,10 +223,6 @@ impl Error {
             ),
             Self::SameAddress => unprocessable("sgx.same_address", "The target is the source itself; give another.")
                 .at("/to", "the same address"),
-            Self::Streamed => conflict(
-                "sgx.streamed_value",
-                "A streamed value is not sealed anew by the server: get it as octet-stream and put it where it shall be.",
-            ),
             Self::QuotaNotFound => ApiError::not_found(
                 "sgx.quota_not_found",
                 "There is no such quota in this tenant; GET /api/v1/sgx/quotas lists them.",
@@ -215,6 +238,7 @@ impl Error {
             Self::Root(error) => error.into_api(),
             Self::Rotation(error) => error.into_api(),
             Self::Scan(error) => error.into_api(),
+            Self::Attestation(error) => error.into_api(),
             Self::Db(error) => error.into(),
             Self::Api(error) => error,
         }
@@ -274,11 +298,10 @@ pub enum StartError {
     Secret(#[from] SecretError),
     #[error("SGX_ENCRYPTION_KEY cannot be used: {0}; make one with `nsl secrets`")]
     RootKey(String),
-    #[error(
-        "SGX__EnableHardwareMode=true needs an SGX enclave under Gramine, which this build does not support; unset it \
-         to run in simulation mode with SGX_ENCRYPTION_KEY"
-    )]
-    NoHardwareMode,
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
+    #[error("SGX:Attestation:FreshMinutes is 0: no verdict would ever count; give at least 1")]
+    NeverFresh,
     #[error(
         "this database was sealed under the root key {stored}, and SGX_ENCRYPTION_KEY is {given}: give the key that \
          it was sealed with; without it the sealed values cannot be opened by anyone"
@@ -309,6 +332,8 @@ pub enum StartError {
     DamagedSecretKey { id: String },
     #[error("SGX:Database:MaxValueBytes is {limit}; it takes 1 to {largest}")]
     ValueLimit { limit: usize, largest: usize },
+    #[error("SGX:Database:InlineBytes is {limit}; it takes {smallest} to {largest}")]
+    InlineLimit { limit: usize, smallest: usize, largest: usize },
     #[error("SGX:Database:KeepVersions is 0; the current version counts as one, so it takes at least 1")]
     KeepVersions,
     #[error(transparent)]

@@ -13,6 +13,8 @@ use crate::actions::{Purged, Sgx};
 /// The legacy system's interval.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
 const FOLD_EVERY: Duration = Duration::from_secs(10);
+/// What it looks for is a day old.
+const PURGE_CONTENT_EVERY: Duration = Duration::from_hours(1);
 
 /// A rotation's step takes about a second, and its statement as long as it takes to read each row's data key.
 const ROTATE_EVERY: Duration = Duration::from_millis(250);
@@ -22,6 +24,7 @@ const REFRESH_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn start(base: &Base, sgx: &Arc<Sgx>) {
     purge(base, sgx);
+    purge_content(base, sgx);
     rotate(base, sgx);
 }
 
@@ -65,6 +68,21 @@ fn purge(base: &Base, sgx: &Arc<Sgx>) {
             let folded = sgx.fold_usage().await.map_err(|error| -> JobError { Box::new(error) })?;
             if folded > 0 {
                 tracing::debug!(folded, "folded changes of usage");
+            }
+            Ok(())
+        }
+    });
+}
+
+fn purge_content(base: &Base, sgx: &Arc<Sgx>) {
+    let lease = Lease::new(&base.db, Login::Enclave, "sgx.purge_content", PURGE_CONTENT_EVERY * 2);
+    let sgx = Arc::clone(sgx);
+    base.jobs.every_single(lease, "sgx.purge_content", PURGE_CONTENT_EVERY, move || {
+        let sgx = Arc::clone(&sgx);
+        async move {
+            let purged = sgx.purge_content().await.map_err(|error| -> JobError { Box::new(error) })?;
+            if purged > 0 {
+                tracing::info!(purged, "purged chunks that no item needs");
             }
             Ok(())
         }

@@ -24,9 +24,10 @@ use nsl_core::ports::SecurityEvents;
 use nsl_core::{ApiError, Service};
 
 pub use actions::Sgx;
+pub use actions::platform::Mode;
 pub use actions::root::RootRing;
-pub use config::{SgxConfig, section};
-pub use error::StartError;
+pub use config::{AttestationConfig, PlatformKey, SgxConfig, section};
+pub use error::{HardwareError, StartError};
 
 /// Makes the service: its key ring, its writers, its routes.
 pub fn service(

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::events::{self, ItemPut, ItemRestored};
 use crate::store::quotas::Quota;
 use crate::store::versions::{Gone, Place};
-use crate::store::{log, usage, versions};
+use crate::store::{content, log, usage, versions};
 
 /// After so many meetings with other writers the caller is told to try again.
 const MAX_ATTEMPTS: u32 = 8;
@@ -354,11 +354,11 @@ impl Sgx {
         Ok(())
     }
 
-    /// The chunks of streamed values go with them.
+    /// The chunks of streamed values go with the last row that names them.
     pub(super) async fn drop_chunks(&self, step: &Step<'_, '_>, gone: &[Gone]) -> Result<()> {
-        let content: Vec<Uuid> = gone.iter().filter_map(|gone| gone.content_id).collect();
-        if !content.is_empty() {
-            versions::remove_chunks(step.work, step.tenant(), &content).await?;
+        let contents: Vec<Uuid> = gone.iter().filter_map(|gone| gone.content_id).collect();
+        if !contents.is_empty() {
+            content::release(step.work, step.tenant(), &contents).await?;
         }
         Ok(())
     }
@@ -392,7 +392,7 @@ impl Sgx {
     }
 
     /// Writes the audit row of what was refused, and raises what must not be.
-    pub(super) async fn record_refusal(
+    pub(crate) async fn record_refusal(
         &self,
         caller: &Caller,
         action: &'static str,

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::Sgx;
 use super::guarded::Wanted;
-use super::write::{Item, LOGIN, PutDone};
+use super::write::{Item, LOGIN, Put, PutDone};
 use crate::Result;
 use crate::domain::{Address, Attributes, Opened};
 use crate::error::Error;
@@ -48,7 +48,9 @@ impl Sgx {
                 let error = Error::Twice { resource: item.address.resource() };
                 return Err(self.refuse(caller, &places, index, error).await);
             }
-            match self.prepare_put(caller, item, now).await {
+            let ToPut { address, value, attributes, condition } = item;
+            let put = Put { address, value, attributes, condition, content: None };
+            match self.prepare_put(caller, put, now).await {
                 Ok(put) => puts.push(put),
                 Err(error) => return Err(self.refuse(caller, &places, index, error).await),
             }

@@ -15,7 +15,7 @@ use super::opener::{alive, size};
 use super::write::{Item, LOGIN};
 use crate::Result;
 use crate::domain::policy::{Attested, Denial, Reader, Rules, Verdict, built_in_named, check_read};
-use crate::domain::{Address, Binding, Opened, Stored};
+use crate::domain::{Address, Binding, Content, Opened, Stored};
 use crate::error::Error;
 use crate::store::versions::{Held, count_read, held};
 use crate::store::{attestations, items, policies};
@@ -37,7 +37,7 @@ pub(super) struct StoredAttestations {
 impl Attestations for StoredAttestations {
     async fn fresh(&self, tenant: TenantId, id: Uuid) -> Result<Option<Verdict>, DbError> {
         let row = attestations::fresh(&self.db.read(LOGIN, tenant), tenant, id, self.clock.now()).await?;
-        Ok(row.map(|row| Verdict { isv_svn: row.isv_svn }))
+        Ok(row.map(|row| Verdict::of(&row.report)))
     }
 }
 
@@ -50,8 +50,33 @@ pub(crate) struct Wanted {
     pub attestation: Option<Uuid>,
 }
 
+/// A version that has opened, and whose rules its reader meets.
+pub(super) struct Guarded {
+    held: Held,
+    value: Opened,
+    most_reads: Option<i64>,
+}
+
+/// What a read has to leave before it is answered.
+pub(super) struct Admission {
+    item_id: Uuid,
+    version: i64,
+    /// How many reads there may be of it, where they are counted.
+    most_reads: Option<i64>,
+}
+
+impl Guarded {
+    /// What is to be recorded; and the item, its value, and the content that the value is the summary of.
+    pub(super) fn split(self, address: &Address) -> (Admission, (Item, Opened, Option<Uuid>)) {
+        let Self { held, value, most_reads } = self;
+        let admission = Admission { item_id: held.item_id, version: held.version, most_reads };
+        let content = held.content_id;
+        (admission, (item(address, held), value, content))
+    }
+}
+
 /// How often a counted read is tried again when the item changes under it.
-const MAX_ATTEMPTS: u32 = 8;
+pub(super) const MAX_ATTEMPTS: u32 = 8;
 
 impl Sgx {
     /// Opens a version of an item, under the rules of its policy.
@@ -62,28 +87,47 @@ impl Sgx {
         wanted: Wanted,
     ) -> Result<(Item, Opened)> {
         for _ in 0..MAX_ATTEMPTS {
-            let opened = match self.open_guarded(caller, address, wanted).await {
-                Ok(opened) => opened,
+            let found = self.open_guarded(caller, address, wanted).await.and_then(|guarded| {
+                match guarded.split(address) {
+                    (admission, (item, value, None)) => Ok((admission, (item, value))),
+                    (_, (_, _, Some(_))) => Err(Error::Streamed),
+                }
+            });
+            match found {
+                Ok((admission, opened)) => {
+                    if self.admit(caller, address, &admission).await? {
+                        return Ok(opened);
+                    }
+                }
                 Err(error) => return self.answer(caller, "UNSEAL_ITEM", address, Err(error)).await,
-            };
-            let (held, value, most_reads) = opened;
-            let Some(most) = most_reads else {
-                let found = Ok((item(address, held), value));
-                return self.answer(caller, "UNSEAL_ITEM", address, found).await;
-            };
-            // The count and the audit row in one transaction, before anything is answered.
-            let (tenant, Address { service, key }) = (caller.tenant(), address);
-            let mut work = self.db.begin(LOGIN, caller).await?;
-            let counted = count_read(&work, tenant, service, key, held.item_id, held.version, most).await?;
-            if let Some(counted) = counted {
-                let metadata = serde_json::json!({ "version": held.version, "reads": counted.reads });
-                work.audit(success("UNSEAL_ITEM", address, metadata));
-                work.commit().await?;
-                return Ok((item(address, held), value));
             }
-            work.rollback().await?;
         }
         Err(DbError::Conflict("the item kept changing".to_owned()).into())
+    }
+
+    /// Writes the audit row of a read before it is answered, with the count of it in the same transaction where it is counted.
+    /// False where the item changed meanwhile.
+    pub(super) async fn admit(
+        &self,
+        caller: &Caller,
+        address: &Address,
+        admission: &Admission,
+    ) -> Result<bool> {
+        let Admission { item_id, version, most_reads } = *admission;
+        let Some(most) = most_reads else {
+            self.audit(caller, "UNSEAL_ITEM", address.resource(), AuditResult::Success, None).await?;
+            return Ok(true);
+        };
+        let (tenant, Address { service, key }) = (caller.tenant(), address);
+        let mut work = self.db.begin(LOGIN, caller).await?;
+        let Some(counted) = count_read(&work, tenant, service, key, item_id, version, most).await? else {
+            work.rollback().await?;
+            return Ok(false);
+        };
+        let metadata = serde_json::json!({ "version": version, "reads": counted.reads });
+        work.audit(success("UNSEAL_ITEM", address, metadata));
+        work.commit().await?;
+        Ok(true)
     }
 
     /// A version of an item without its value.
@@ -117,12 +161,12 @@ impl Sgx {
         Ok(held)
     }
 
-    async fn open_guarded(
+    pub(super) async fn open_guarded(
         &self,
         caller: &Caller,
         address: &Address,
         wanted: Wanted,
-    ) -> Result<(Held, Opened, Option<i64>)> {
+    ) -> Result<Guarded> {
         let tenant = caller.tenant();
         let held = self.held(tenant, address, wanted.version).await?;
         let value = self.open_held(tenant, address, &held).await?;
@@ -140,7 +184,7 @@ impl Sgx {
             check_read(rules, &reader)?;
         }
         let most_reads = rules.iter().filter_map(|rules| rules.max_reads).min();
-        Ok((held, value, most_reads))
+        Ok(Guarded { held, value, most_reads })
     }
 
     async fn attested(&self, tenant: TenantId, id: Uuid) -> Result<Attested> {
@@ -173,9 +217,6 @@ impl Sgx {
     pub(super) async fn open_held(&self, tenant: TenantId, address: &Address, held: &Held) -> Result<Opened> {
         if held.destroyed_at.is_some() {
             return Err(Error::VersionDestroyed);
-        }
-        if held.content_id.is_some() {
-            return Err(Error::Streamed);
         }
         let stored = Stored {
             encryption: &held.encryption,
@@ -226,6 +267,16 @@ impl Sgx {
             Err(failed) => failed,
         }
     }
+}
+
+/// The chunks that a version stands for, where it is a streamed one: what is made of it names them too.
+pub(super) fn content(held: &Held) -> Option<Content> {
+    let summary = held.sealed_data.as_ref().map_or(0, Vec::len);
+    held.content_id.map(|id| Content {
+        id,
+        size: size(held.original_size),
+        sealed_size: size(held.sealed_size).saturating_sub(summary),
+    })
 }
 
 pub(super) fn item(address: &Address, held: Held) -> Item {

@@ -2,8 +2,12 @@
 
 /// Changes of items that are not hot.
 mod alone;
+/// Verdicts on quotes, and the service's own quote.
+pub(crate) mod attestation;
 /// Many items at once.
 mod batch;
+/// Streamed values.
+mod content;
 /// Reads in group commit.
 mod gets;
 /// Reads of former versions, and under rules.
@@ -16,6 +20,8 @@ mod keys;
 mod limited;
 /// From a row to its value.
 mod opener;
+/// The platform in hardware mode.
+pub(crate) mod platform;
 /// Sealing policies.
 mod policies;
 /// The health check: a real seal–unseal round trip.
@@ -54,6 +60,7 @@ use nsl_core::ports::SecurityEvents;
 use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
+pub(crate) use content::{Piece, Upload, Value};
 pub(crate) use guarded::{Attestations, Wanted};
 pub(crate) use policies::PolicyEntry;
 pub(crate) use quotas::Statistics;
@@ -63,6 +70,7 @@ pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use transfer::Route;
 pub(crate) use write::{Item, PutDone};
 
+use self::attestation::collateral::CollateralSource;
 use self::gets::GetItems;
 use self::heads::Heads;
 use self::keys::KeyRing;
@@ -90,6 +98,7 @@ pub struct Sgx {
     limited: Limited,
     /// None in simulation mode, where no attestation proves anything.
     attestations: Option<Arc<dyn Attestations>>,
+    collateral: CollateralSource,
 }
 
 impl Sgx {
@@ -101,6 +110,7 @@ impl Sgx {
         security: Arc<dyn SecurityEvents>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
+        let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
         let keys = Arc::new(KeyRing::new(&base.db, root));
         let encrypt = config.database.enable_encryption;
         if !encrypt {
@@ -131,6 +141,7 @@ impl Sgx {
             security,
             limited: Limited::default(),
             attestations,
+            collateral,
         }))
     }
 
@@ -143,6 +154,17 @@ impl Sgx {
         self.config.database.max_value_bytes
     }
 
+    /// Larger values are streamed.
+    pub(crate) fn inline_bytes(&self) -> usize {
+        self.config.database.inline_bytes.min(self.max_value_bytes())
+    }
+
+    /// What is too large for JSON may still be streamed, unless nothing may be larger.
+    pub(crate) fn too_large_for_json(&self) -> Error {
+        let (inline, limit) = (self.inline_bytes(), self.max_value_bytes());
+        if inline < limit { Error::TooLargeInline { limit: inline } } else { Error::TooLarge { limit } }
+    }
+
     /// Seals a value: a new item, or the next version of one.
     pub(crate) async fn put(
         &self,
@@ -152,30 +174,41 @@ impl Sgx {
         attributes: Attributes,
         condition: IfMatch,
     ) -> Result<PutDone> {
-        let place = address.clone();
-        let outcome = self.try_put(caller, ToPut { address, value, attributes, condition }).await;
+        self.put_one(caller, Put { address, value, attributes, condition, content: None }).await
+    }
+
+    /// Puts one value and waits for its outcome; what was refused leaves its audit row.
+    async fn put_one(&self, caller: &Caller, put: Put) -> Result<PutDone> {
+        let place = put.address.clone();
+        let outcome = self.try_put(caller, put).await;
         if let Err(error) = &outcome {
             self.record_refusal(caller, "SEAL_ITEM", &place, error).await?;
         }
         outcome
     }
 
-    async fn try_put(&self, caller: &Caller, put: ToPut) -> Result<PutDone> {
+    async fn try_put(&self, caller: &Caller, put: Put) -> Result<PutDone> {
         let now = self.clock.now();
         let put = self.prepare_put(caller, put, now).await?;
         let done = self.put_together(caller, vec![put], now).await.map_err(|refused| refused.error)?;
         done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into())
     }
 
-    /// Checks a put and looks up the policy that it names.
-    async fn prepare_put(&self, caller: &Caller, put: ToPut, now: Timestamp) -> Result<Put> {
-        let ToPut { address, value, mut attributes, condition } = put;
-        if value.len() > self.max_value_bytes() {
-            return Err(Error::TooLarge { limit: self.max_value_bytes() });
-        }
+    /// Checks what is to be sealed beside a value, and looks up the policy that it names.
+    async fn check_attributes(&self, caller: &Caller, attributes: &mut Attributes) -> Result<()> {
+        let now = self.clock.now();
         attributes.check(now)?;
-        self.under_policy(caller.tenant(), &mut attributes, now).await?;
-        Ok(Put { address, value, attributes, condition, content: None })
+        self.under_policy(caller.tenant(), attributes, now).await
+    }
+
+    /// Checks a put and looks up the policy that it names.
+    async fn prepare_put(&self, caller: &Caller, mut put: Put, now: Timestamp) -> Result<Put> {
+        if put.content.is_none() && put.value.len() > self.inline_bytes() {
+            return Err(self.too_large_for_json());
+        }
+        put.attributes.check(now)?;
+        self.under_policy(caller.tenant(), &mut put.attributes, now).await?;
+        Ok(put)
     }
 
     /// Puts all or nothing: in group commit, or under the quotas of the tenant where it has any.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Sgx;
 use super::alone::{Change, Growth, Keep, NewValue, Step, current, is_alive, success};
+use super::guarded::content;
 use super::opener::alive;
 use super::write::Item;
 use crate::Result;
@@ -95,10 +96,11 @@ impl Change for Transfer<'_> {
         let there = target.map(|target| current(target, step.now));
         let next = decide_put(there.as_ref(), &IfMatch::Any, Uuid::now_v7())
             .map_err(|current| Error::VersionConflict { current })?;
+        let content = content(&held);
         let new = NewValue {
             address: to,
             value: &value,
-            content: None,
+            content: content.as_ref(),
             policy: PolicyType::of(&held.policy_type),
             policy_name: held.policy_name.as_deref(),
             access: held.access.as_ref(),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Sgx;
 use super::alone::{Change, Growth, Keep, NewValue, Step, success};
-use super::guarded::item;
+use super::guarded::{content, item};
 use super::opener::alive;
 use super::write::{Item, LOGIN};
 use crate::Result;
@@ -83,10 +83,11 @@ impl Change for Restore<'_> {
             revision: place.revision + 1,
             is_new: false,
         };
+        let content = content(&held);
         let new = NewValue {
             address: self.address,
             value: &value,
-            content: None,
+            content: content.as_ref(),
             policy: PolicyType::of(&held.policy_type),
             policy_name: held.policy_name.as_deref(),
             access: held.access.as_ref(),

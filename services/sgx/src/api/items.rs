@@ -19,8 +19,9 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::address::{ItemParts, address};
+use super::content::{declared_length, give_out, take_in};
 use super::{DeleteItems, ReadItems, WriteItems};
-use crate::actions::{Item, Listing, Sgx, Wanted};
+use crate::actions::{Item, Listing, Sgx, Upload, Wanted};
 use crate::domain::{Attributes, has_nul};
 use crate::error::Error;
 
@@ -29,7 +30,8 @@ use crate::error::Error;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = sgx::PutItem)]
 pub(super) struct PutItem {
-    /// Standard base64; at most `SGX:Database:MaxValueBytes` bytes (1 MiB).
+    /// Standard base64; at most `SGX:Database:InlineBytes` bytes (1 MiB). Larger values, up to
+    /// `SGX:Database:MaxValueBytes`, are put as octets.
     #[schema(content_encoding = "base64")]
     data: String,
     /// A JSON object of at most 16 KiB. Searchable, bound to the value, and not secret.
@@ -179,14 +181,19 @@ pub(super) async fn put_item(
     request: Request,
 ) -> Result<Response, ApiError> {
     let address = address(&sgx, &caller, "SEAL_ITEM", parts).await?;
-    let (value, attributes) = match read_value(request, options, sgx.max_value_bytes()).await {
-        Ok(read) => read,
-        Err(error) => {
-            let resource = address.resource();
-            return Err(sgx.refused_request(&caller, "SEAL_ITEM", resource, error.into()).await.into());
+    let is_small = declared_length(&request).is_some_and(|length| length <= sgx.inline_bytes());
+    let done = if is_octets(&request) && !is_small {
+        let attributes = Attributes::new(None, options.policy, options.expires_at);
+        take_in(&sgx, &caller, Upload { address, attributes, condition }, request).await?
+    } else {
+        match read_value(request, options, &sgx).await {
+            Ok((value, attributes)) => sgx.put(&caller, address, value, attributes, condition).await?,
+            Err(error) => {
+                let resource = address.resource();
+                return Err(sgx.refused_request(&caller, "SEAL_ITEM", resource, error.into()).await.into());
+            }
         }
     };
-    let done = sgx.put(&caller, address, value, attributes, condition).await?;
     let status = if done.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let headers = item_headers(&done.item);
     Ok((status, headers, Json(ItemView::from(done.item))).into_response())
@@ -203,6 +210,7 @@ pub(super) async fn put_item(
         (status = 401, description = "No valid credential", body = Problem),
         (status = 403, description = "No permission, or the item's policy refuses", body = Problem),
         (status = 404, description = "No such item or version in this tenant, or expired", body = Problem),
+        (status = 406, description = "The value is too large for JSON: ask for `application/octet-stream`", body = Problem),
         (status = 409, description = "`sgx.attestation_unavailable`: the policy needs one, and this is simulation mode",
             body = Problem),
         (status = 410, description = "`sgx.version_destroyed`", body = Problem),
@@ -217,11 +225,11 @@ pub(super) async fn get_item(
 ) -> Result<Response, ApiError> {
     let address = address(&sgx, &caller, "UNSEAL_ITEM", parts).await?;
     let wanted = Wanted { version: options.version, attestation: attestation(&headers)? };
+    if wants_bytes(&headers) {
+        return give_out(&sgx, &caller, &address, wanted).await;
+    }
     let (item, value) = sgx.get(&caller, &address, wanted).await?;
     let answer = item_headers(&item);
-    if wants_bytes(&headers) {
-        return Ok((answer, [(CONTENT_TYPE, "application/octet-stream")], value.to_vec()).into_response());
-    }
     let data = STANDARD.encode(&*value);
     Ok((answer, Json(OpenedView { item: item.into(), data })).into_response())
 }
@@ -353,16 +361,25 @@ fn wants_bytes(headers: &HeaderMap) -> bool {
     })
 }
 
+/// The media type of a body, without its parameters.
+fn kind(request: &Request) -> String {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_octets(request: &Request) -> bool {
+    kind(request) == "application/octet-stream"
+}
+
 async fn read_value(
     request: Request,
     options: PutOptions,
-    limit: usize,
+    sgx: &Sgx,
 ) -> Result<(Zeroizing<Vec<u8>>, Attributes), ApiError> {
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
+    let limit = sgx.inline_bytes();
+    match kind(&request).as_str() {
         "application/octet-stream" => {
-            let value = read_body(request, limit, limit).await?;
+            let value = read_body(request, limit, || Error::TooLarge { limit }).await?;
             Ok((value, Attributes::new(None, options.policy, options.expires_at)))
         }
         "application/json" => {
@@ -373,7 +390,8 @@ async fn read_value(
                 ));
             }
             // Base64 is a third longer; the rest is for metadata and names of fields.
-            let body = read_body(request, limit.div_ceil(3) * 4 + (64 << 10), limit).await?;
+            let largest = limit.div_ceil(3) * 4 + (64 << 10);
+            let body = read_body(request, largest, || sgx.too_large_for_json()).await?;
             let put: PutItem = json(&body)?;
             let data = Zeroizing::new(put.data);
             let value = decode(&data)?;
@@ -402,9 +420,9 @@ pub(super) fn decode(data: &str) -> Result<Zeroizing<Vec<u8>>, ApiError> {
 pub(super) async fn read_body(
     request: Request,
     limit: usize,
-    value_limit: usize,
+    too_large: impl Fn() -> Error,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-    let too_large = || Error::TooLarge { limit: value_limit }.into_api();
+    let too_large = || too_large().into_api();
     let declared =
         request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {

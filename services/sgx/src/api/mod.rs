@@ -2,8 +2,12 @@
 
 /// The address that a request names.
 mod address;
+/// Quotes of others, and the service's own.
+mod attestations;
 /// Many items in one request.
 mod batch;
+/// Values as octets, of any size.
+mod content;
 /// What is done to an item beside putting and deleting it.
 mod item_actions;
 /// One item at a time, and lists of them.
@@ -43,6 +47,8 @@ nsl_core::permissions! {
     Quotas = "sgx:quotas";
     /// Rotate the tenant's sealing key.
     RotateKeys = "sgx:rotate";
+    /// Verify quotes, and ask the service for its own.
+    Attest = "sgx:attest";
     /// The root key and its slots; in tenant `default` only.
     Operate = "sgx:operate";
 }
@@ -69,6 +75,9 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(rotations::list_rotations))
         .routes(routes!(rotations::get_rotation))
         .routes(routes!(rotations::get_statement))
+        .routes(routes!(attestations::verify_attestation))
+        .routes(routes!(attestations::get_attestation))
+        .routes(routes!(attestations::attest_service))
         .routes(routes!(slots::list_slots, slots::add_slot))
         .routes(routes!(slots::test_slot))
         .routes(routes!(slots::retire_slot))

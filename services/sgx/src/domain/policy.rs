@@ -2,6 +2,7 @@
 
 use nsl_core::caller::Principal;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{PolicyType, Violation, violation};
 
@@ -150,6 +151,13 @@ impl Definition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub isv_svn: Option<i32>,
+}
+
+impl Verdict {
+    /// Of a report as it is stored.
+    pub(crate) fn of(report: &Value) -> Self {
+        Self { isv_svn: report["isvSvn"].as_i64().and_then(|svn| svn.try_into().ok()) }
+    }
 }
 
 /// What is known of the attestation that a reader names.

@@ -65,8 +65,7 @@ impl RootError {
             ),
             Self::NoPlatformKey => conflict(
                 "sgx.platform_key_unavailable",
-                "The platform gives this process no such key: it runs in simulation mode, or uses the other kind \
-                 (SGX:PlatformKey).",
+                "The platform gives this process no such key: it runs in simulation mode.",
             ),
             Self::KeyNotTaken => ApiError::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -2,6 +2,8 @@
 
 /// Verdicts on quotes.
 pub(crate) mod attestations;
+/// The chunks of streamed values.
+pub(crate) mod content;
 /// The current version of each item.
 pub(crate) mod items;
 /// The events of one item's changes.
@@ -32,6 +34,7 @@ use nsl_core::db::sql::Checked;
 /// Every statement, for the test that checks them on a migrated database.
 pub const ALL: &[&[Checked]] = &[
     attestations::ALL,
+    content::ALL,
     items::ALL,
     log::ALL,
     policies::ALL,

@@ -1,5 +1,6 @@
 //! What goes after `DataRetentionDays`: items that were deleted or have expired, former versions, verdicts on quotes. A batch
-//! at a time, each item with its event and audit row in the same statement.
+//! at a time, each item with its event and audit row in the same statement. Chunks of streamed values that nothing names any
+//! more are the purge's of `store::content`: several rows may name one content.
 
 use jiff::Timestamp;
 use nsl_core::ids::TenantId;
@@ -17,15 +18,11 @@ nsl_core::queries! {
          gone AS ( \
              DELETE FROM sgx.sealed_data_items i USING old \
              WHERE i.tenant_id = old.tenant_id AND i.service_name = old.service_name AND i.key = old.key \
-             RETURNING i.tenant_id, i.service_name, i.key, i.item_id, i.version, i.revision, i.sealed_size, i.content_id, \
+             RETURNING i.tenant_id, i.service_name, i.key, i.item_id, i.version, i.revision, i.sealed_size, \
                  i.deleted_at IS NULL AS alive, i.destroyed_at IS NULL AS kept), \
          former AS ( \
              DELETE FROM sgx.item_versions v USING gone WHERE v.tenant_id = gone.tenant_id AND v.item_id = gone.item_id \
-             RETURNING v.tenant_id, gone.service_name, v.sealed_size, v.content_id, v.destroyed_at IS NULL AS kept), \
-         chunks AS ( \
-             DELETE FROM sgx.content_chunks c \
-             USING (SELECT content_id FROM gone UNION SELECT content_id FROM former) AS streamed \
-             WHERE c.tenant_id = $1 AND c.content_id = streamed.content_id), \
+             RETURNING v.tenant_id, gone.service_name, v.sealed_size, v.destroyed_at IS NULL AS kept), \
          usage AS ( \
              INSERT INTO sgx.usage_changes (tenant_id, service_name, items, versions, bytes) \
              SELECT tenant_id, service_name, sum(items)::bigint, sum(versions)::bigint, sum(bytes)::bigint \
@@ -66,9 +63,7 @@ nsl_core::queries! {
          gone AS ( \
              DELETE FROM sgx.item_versions v USING raised \
              WHERE v.tenant_id = raised.tenant_id AND v.item_id = raised.item_id AND v.version <= raised.last \
-             RETURNING v.tenant_id, raised.service_name, v.sealed_size, v.content_id, v.destroyed_at IS NULL AS kept), \
-         chunks AS ( \
-             DELETE FROM sgx.content_chunks c USING gone WHERE c.tenant_id = $1 AND c.content_id = gone.content_id), \
+             RETURNING v.tenant_id, raised.service_name, v.sealed_size, v.destroyed_at IS NULL AS kept), \
          usage AS ( \
              INSERT INTO sgx.usage_changes (tenant_id, service_name, items, versions, bytes) \
              SELECT tenant_id, service_name, 0, -count(*) FILTER (WHERE kept), \

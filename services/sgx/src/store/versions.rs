@@ -172,10 +172,6 @@ nsl_core::queries! {
          WHERE tenant_id = $1 AND item_id = $2 AND ($3::bigint IS NULL OR version = $3::bigint) AND destroyed_at IS NULL \
          RETURNING version, sealed_size, true AS kept, content_id";
 
-    /// The chunks of streamed values that are no more.
-    pub(crate) fn remove_chunks(tenant: TenantId, content_ids: &[Uuid]) -> exec =
-        "DELETE FROM sgx.content_chunks WHERE tenant_id = $1 AND content_id = ANY ($2)";
-
     /// Counts a read of a version, if so many are still allowed.
     pub(crate) fn count_read(tenant: TenantId, service: &str, key: &str, item_id: Uuid, version: i64, most: i64) -> opt<Reads> =
         "WITH current AS ( \

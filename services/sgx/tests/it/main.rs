@@ -6,6 +6,8 @@
 mod access;
 /// Somebody changes the tables behind the service's back.
 mod attack;
+/// Quotes of others, and the service's own.
+mod attestation;
 /// Each operation's audit row, and events beside items.
 mod audit;
 /// Many items in one request; versions.
@@ -16,6 +18,8 @@ mod conditions;
 mod database;
 /// Values stored as they are.
 mod encryption_off;
+/// A process that is told that it runs in an enclave, and does not.
+mod hardware;
 /// Requests that are refused, and leave nothing.
 mod input;
 /// Putting, getting, looking at and deleting one item.
@@ -42,6 +46,8 @@ mod rotation_of_root;
 mod slots;
 /// The statements of the store.
 mod statements;
+/// Values in chunks.
+mod stream;
 /// Two tenants never meet.
 mod tenants;
 /// Copying and renaming.

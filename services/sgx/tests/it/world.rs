@@ -40,11 +40,21 @@ pub(crate) struct Settings {
     pub encrypt: bool,
     pub clock: Clock,
     pub rotation_rows_per_second: u32,
+    /// Whatever else of the configuration a test is about.
+    pub adjust: Arc<dyn Fn(&mut SgxConfig) + Send + Sync>,
+    pub max_value_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { key: KEY, encrypt: true, clock: Clock::system(), rotation_rows_per_second: 100_000 }
+        Self {
+            key: KEY,
+            encrypt: true,
+            clock: Clock::system(),
+            rotation_rows_per_second: 100_000,
+            adjust: Arc::new(|_| {}),
+            max_value_bytes: 1 << 20,
+        }
     }
 }
 
@@ -133,6 +143,8 @@ pub(crate) async fn start(
         config.database.encryption_key = Some(Secret::new(settings.key.to_owned()));
         config.database.enable_encryption = settings.encrypt;
         config.rotation.rows_per_second = settings.rotation_rows_per_second;
+        config.database.max_value_bytes = settings.max_value_bytes;
+        (settings.adjust)(&mut config);
         let root = Arc::new(RootRing::open(base, &config).await?);
         let service = nsl_sgx::service(base, config, root, Arc::new(Alarms))?;
         let ports = Ports { authenticator: Arc::new(Tokens { acme, other }) };

@@ -29,8 +29,9 @@ use nsl_crypto::key::Key256;
 use zeroize::Zeroizing;
 
 use self::secrets::SecretKeys;
-use self::slot::Opener;
+pub(crate) use self::slot::Opener;
 pub(crate) use self::slots::{NewSlot, SlotInfo};
+use crate::actions::platform::{Mode, Platform};
 use crate::domain::slot::{KeyId, SlotKind};
 use crate::store::roots as store;
 
@@ -78,9 +79,20 @@ pub struct RootRing {
     openers: Vec<Opener>,
     roots: RwLock<Roots>,
     secrets: SecretKeys,
+    /// In hardware mode only.
+    platform: Option<Platform>,
 }
 
 impl RootRing {
+    /// What this process stands on.
+    pub fn mode(&self) -> Mode {
+        if self.platform.is_some() { Mode::Hardware } else { Mode::Simulation }
+    }
+
+    pub(crate) fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref()
+    }
+
     /// The root key that new keys go under.
     pub(crate) fn active_id(&self) -> KeyId {
         self.read(|roots| roots.active.id)

@@ -1,6 +1,7 @@
 //! Opening the root keys at the start; making or taking over the first one.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
@@ -17,7 +18,9 @@ use super::slot::{Opener, Tried, name};
 use super::{Root, RootRing, Roots, secret_key_place};
 use crate::Result;
 use crate::actions::LOGIN;
-use crate::config::SgxConfig;
+use crate::actions::attestation::collateral::CollateralSource;
+use crate::actions::platform::{ATTESTATION_DIR, Platform};
+use crate::config::{PlatformKey, SgxConfig};
 use crate::domain::slot::SlotKind;
 use crate::error::{Error, StartError};
 use crate::store::roots as store;
@@ -27,11 +30,29 @@ impl RootRing {
     /// Opens every root key that is in use with the keys at hand, or refuses and names the keys that it needs. A fresh
     /// database gets its root key; one of the first build keeps the key that it was sealed under.
     pub async fn open(base: &Base, config: &SgxConfig) -> Result<Self, StartError> {
+        Self::open_on(base, config, Path::new(ATTESTATION_DIR)).await
+    }
+
+    /// The same with another directory for the platform: a test's. No configuration leads here.
+    pub async fn open_on(base: &Base, config: &SgxConfig, platform: &Path) -> Result<Self, StartError> {
         let db = &base.db;
-        let configured = config.root_key()?;
-        let openers = vec![Opener::new(SlotKind::Configured, &configured)];
+        let configured = config.configured_key()?;
+        let (platform, mut openers) = if config.enable_hardware_mode {
+            let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
+            let (platform, openers) = Platform::start(platform, config, &base.clock, &collateral).await?;
+            (Some(platform), openers)
+        } else {
+            (None, Vec::new())
+        };
+        openers.extend(configured.iter().map(|key| Opener::new(SlotKind::Configured, key)));
         if store::roots(&db.global(LOGIN)).await?.is_empty() {
-            make_first(db, &openers, &configured, base.clock.now()).await?;
+            let kind = match config.platform_key {
+                PlatformKey::Mrsigner => SlotKind::Mrsigner,
+                PlatformKey::Mrenclave => SlotKind::Mrenclave,
+            };
+            let first =
+                openers.iter().filter(|opener| opener.kind == kind || opener.kind == SlotKind::Configured);
+            make_first(db, first, configured.as_ref(), base.clock.now()).await?;
         }
         let stored = Stored::load(db).await?;
         stored.check_openers(&openers)?;
@@ -43,8 +64,10 @@ impl RootRing {
             return Err(stored.refusal(missing, &openers));
         }
         let secrets = open_secret_keys(db, &roots).await?;
-        tracing::info!(root_key = %hex::encode(roots.active.id), "opened the root key");
-        Ok(Self { db: db.clone(), openers, roots: RwLock::new(roots), secrets })
+        let ring = Self { db: db.clone(), openers, roots: RwLock::new(roots), secrets, platform };
+        let root_key = hex::encode(ring.active_id());
+        tracing::info!(%root_key, mode = ring.mode().as_str(), "opened the root key");
+        Ok(ring)
     }
 
     /// Looks again at what the database holds: another process may have made a root key.
@@ -159,19 +182,20 @@ async fn under(db: &Db) -> Result<BTreeSet<Vec<u8>>, StartError> {
 /// key stays the root key. Where another process does so at the same time, that one's stays.
 async fn make_first(
     db: &Db,
-    openers: &[Opener],
-    configured: &Key256,
+    openers: impl Iterator<Item = &Opener>,
+    configured: Option<&Key256>,
     now: Timestamp,
 ) -> Result<(), StartError> {
     let stored = under(db).await?;
-    if let Some(foreign) = stored.iter().find(|id| **id != configured.id()) {
+    let given = configured.map(Key256::id);
+    if let Some(foreign) = stored.iter().find(|id| given.is_none_or(|given| **id != given)) {
         return Err(StartError::ForeignRootKey {
             stored: hex::encode(foreign),
-            given: hex::encode(configured.id()),
+            given: given.map_or_else(|| "not set".to_owned(), hex::encode),
         });
     }
-    let adopt = !stored.is_empty();
-    let root = Root::new(if adopt { Key256::from_bytes(*configured.expose()) } else { Key256::generate() });
+    let adopted = configured.filter(|_| !stored.is_empty());
+    let root = Root::new(adopted.map_or_else(Key256::generate, |key| Key256::from_bytes(*key.expose())));
     let caller = Caller::system(TenantId::DEFAULT, "sgx");
     let work = db.begin(LOGIN, &caller).await?;
     if store::add_root(&work, &root.id).await?.is_none() {
@@ -182,15 +206,17 @@ async fn make_first(
     }
     // What the first build sealed for other services is under this key. The first build made a sealing key at the first
     // put only, so a database without any may hold such secrets too.
-    let former = configured.derive(&[b"nsl.sgx.secrets.v1"]);
-    add_secret_key(&work, &configured.id(), &former, &root, adopt).await?;
-    if !adopt {
+    if let Some(configured) = configured {
+        let former = configured.derive(&[b"nsl.sgx.secrets.v1"]);
+        add_secret_key(&work, &configured.id(), &former, &root, adopted.is_some()).await?;
+    }
+    if adopted.is_none() {
         let key = Key256::generate();
         add_secret_key(&work, &key.id(), &key, &root, true).await?;
     }
     work.commit().await?;
     let root_key = hex::encode(root.id);
-    if adopt {
+    if adopted.is_some() {
         tracing::info!(%root_key, "took over SGX_ENCRYPTION_KEY as the root key of a database of the first build");
     } else {
         tracing::info!(%root_key, "made the root key of this database");
