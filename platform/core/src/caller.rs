@@ -16,6 +16,8 @@ pub struct Principal {
     /// How the person or process is named in audit rows.
     pub name: String,
     pub permissions: Permissions,
+    /// The names of the roles that the holder of the credential has in the tenant.
+    pub roles: Vec<String>,
 }
 
 /// A set of `<service>:<verb>` permissions; `*` is all of them, `<service>:*` all of a service.
@@ -92,6 +94,7 @@ impl Caller {
             session: None,
             name: format!("system:{name}"),
             permissions: Permissions::from_iter(["*"]),
+            roles: Vec::new(),
         };
         Self::new(principal, Origin::default())
     }

@@ -12,7 +12,7 @@ mod scan;
 use axum::http::StatusCode;
 use nsl_core::ApiError;
 use nsl_core::config::SecretError;
-use nsl_core::db::DbError;
+use nsl_core::db::{AuditResult, DbError};
 
 pub(crate) use self::attestation::AttestationError;
 pub use self::attestation::HardwareError;
@@ -20,6 +20,7 @@ pub(crate) use self::root::RootError;
 pub(crate) use self::rotation::RotationError;
 pub(crate) use self::scan::ScanError;
 use crate::domain::Violation;
+use crate::domain::policy::Denial;
 
 /// What can go wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,34 @@ pub(crate) enum Error {
     Integrity(String),
     #[error("the sealing key cannot be used: {0}")]
     SealingKey(String),
+    #[error("{0}")]
+    Denied(#[from] Denial),
+    #[error("there is no policy {0}")]
+    UnknownPolicy(String),
+    #[error("there is no such policy")]
+    PolicyNotFound,
+    #[error("the policy is built in")]
+    BuiltinPolicy,
+    #[error("a policy of that name exists")]
+    PolicyExists,
+    #[error("the policy is not active")]
+    PolicyInactive,
+    #[error("the policy is at version {current:?}")]
+    PolicyConflict { current: Option<i64> },
+    #[error("the item has no such version")]
+    VersionNotFound,
+    #[error("the version was destroyed")]
+    VersionDestroyed,
+    #[error("the item is not deleted")]
+    NotDeleted,
+    #[error("there is an item at the target")]
+    TargetExists,
+    #[error("source and target are one address")]
+    SameAddress,
+    #[error("there is no such quota")]
+    QuotaNotFound,
+    #[error("the quota of {scope} allows {most} {unit}")]
+    QuotaExceeded { scope: String, most: i64, unit: &'static str },
     #[error(transparent)]
     Root(#[from] RootError),
     #[error(transparent)]
@@ -64,6 +93,14 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// How the audit log calls the outcome.
+    pub(crate) fn audit_result(&self) -> AuditResult {
+        match self {
+            Self::Denied(_) => AuditResult::Denied,
+            _ => AuditResult::Failure,
+        }
+    }
+
     pub(crate) fn into_api(self) -> ApiError {
         match self {
             Self::NotFound => ApiError::not_found(
@@ -132,6 +169,72 @@ impl Error {
                 "The tenant's sealing key cannot be used; the operator finds the reason in the log.",
             )
             .because(reason),
+            Self::Denied(denial) => denied(denial),
+            Self::UnknownPolicy(name) => unprocessable(
+                "sgx.unknown_policy",
+                format!(
+                    "There is no policy {name} in this tenant; give MRSIGNER, MRENCLAVE or a policy of GET /api/v1/sgx/policies."
+                ),
+            )
+            .at("/policy", "no such policy"),
+            Self::PolicyInactive => unprocessable(
+                "sgx.inactive_policy",
+                "The policy is not active; take another, or have an administrator activate it.",
+            )
+            .at("/policy", "not active"),
+            Self::PolicyNotFound => ApiError::not_found(
+                "sgx.policy_not_found",
+                "There is no such policy in this tenant; GET /api/v1/sgx/policies lists them.",
+            ),
+            Self::BuiltinPolicy => conflict(
+                "sgx.builtin_policy",
+                "A built-in policy never changes; make one of another name.",
+            ),
+            Self::PolicyExists => conflict(
+                "sgx.policy_exists",
+                "A policy of that name exists; PUT changes it.",
+            ),
+            Self::PolicyConflict { current } => ApiError::new(
+                StatusCode::PRECONDITION_FAILED,
+                "sgx.version_conflict",
+                match current {
+                    Some(version) => format!(
+                        "The policy is at version {version}, which the condition does not allow; read it and decide again."
+                    ),
+                    None => "The policy does not exist, which the condition does not allow.".to_owned(),
+                },
+            ),
+            Self::VersionNotFound => ApiError::not_found(
+                "sgx.version_not_found",
+                "The item has no such version, or it is not kept any more; GET /api/v1/sgx/versions lists them.",
+            ),
+            Self::VersionDestroyed => ApiError::new(
+                StatusCode::GONE,
+                "sgx.version_destroyed",
+                "The version was destroyed: its key is gone, and nobody can bring the value back.",
+            ),
+            Self::NotDeleted => conflict(
+                "sgx.not_deleted",
+                "The item is not deleted; name a version to make an older value the current one.",
+            ),
+            Self::TargetExists => conflict(
+                "sgx.target_exists",
+                "There is an item at the target; delete it first, or take another name.",
+            ),
+            Self::SameAddress => unprocessable("sgx.same_address", "The target is the source itself; give another.")
+                .at("/to", "the same address"),
+            Self::QuotaNotFound => ApiError::not_found(
+                "sgx.quota_not_found",
+                "There is no such quota in this tenant; GET /api/v1/sgx/quotas lists them.",
+            ),
+            Self::QuotaExceeded { scope, most, unit } => ApiError::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "sgx.quota_exceeded",
+                format!(
+                    "The quota of {scope} allows {most} {unit}, which this would exceed; nothing was stored. Destroy what is \
+                     not needed, or have an administrator raise the quota."
+                ),
+            ),
             Self::Root(error) => error.into_api(),
             Self::Rotation(error) => error.into_api(),
             Self::Scan(error) => error.into_api(),
@@ -139,6 +242,52 @@ impl Error {
             Self::Db(error) => error.into(),
             Self::Api(error) => error,
         }
+    }
+}
+
+fn unprocessable(code: &'static str, detail: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+}
+
+fn conflict(code: &'static str, detail: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, code, detail)
+}
+
+fn denied(denial: Denial) -> ApiError {
+    match denial {
+        Denial::Unseal => ApiError::forbidden(
+            "sgx.policy_violation",
+            "The item's policy lets nobody read it (allowUnseal is false).",
+        ),
+        Denial::Inactive => ApiError::forbidden(
+            "sgx.policy_violation",
+            "The item's policy is not active; an administrator of the tenant can activate it again.",
+        ),
+        Denial::Role => ApiError::forbidden(
+            "sgx.policy_violation",
+            "The item's policy allows certain roles only, and you have none of them; ask an administrator of the tenant.",
+        ),
+        Denial::ReadsExhausted => ApiError::forbidden(
+            "sgx.reads_exhausted",
+            "This version was read as often as its policy allows; it has to be put again.",
+        ),
+        Denial::AttestationUnavailable => conflict(
+            "sgx.attestation_unavailable",
+            "The item's policy needs an attestation, and this service runs in simulation mode, where none proves anything.",
+        ),
+        Denial::AttestationRequired => ApiError::forbidden(
+            "sgx.attestation_required",
+            "The item's policy needs an attestation: have one verified by POST /api/v1/sgx/attestations/verify, and name its \
+             id in the header X-Attestation-Id.",
+        ),
+        Denial::AttestationInvalid => ApiError::forbidden(
+            "sgx.attestation_invalid",
+            "The attestation that X-Attestation-Id names is unknown, was not accepted or has expired; have a new one verified.",
+        ),
+        Denial::AttestationTooOld => ApiError::forbidden(
+            "sgx.attestation_invalid",
+            "The attested enclave is of an older security version (ISV SVN) than the item's policy takes.",
+        ),
     }
 }
 

@@ -4,6 +4,8 @@ use nsl_core::db::DomainEvent;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::domain::policy::Rules;
+
 /// A value was sealed: a new item or a new version.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +35,97 @@ pub(crate) struct ItemDeleted<'a> {
 
 impl DomainEvent for ItemDeleted<'_> {
     const TYPE: &'static str = "sgx.item_deleted";
+}
+
+/// A deleted item is alive again, or the value of a former version was sealed as a new one.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemRestored<'a> {
+    #[serde(flatten)]
+    pub put: ItemPut<'a>,
+    /// The former version; absent where a deletion was taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<i64>,
+}
+
+impl DomainEvent for ItemRestored<'_> {
+    const TYPE: &'static str = "sgx.item_restored";
+}
+
+/// Keys and values of versions went for good.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemDestroyed<'a> {
+    pub service: &'a str,
+    pub key: &'a str,
+    pub item_id: Uuid,
+    /// The version that the item is at.
+    pub version: i64,
+    pub versions: &'a [i64],
+    /// Whether it was all that was left.
+    pub all: bool,
+}
+
+impl DomainEvent for ItemDestroyed<'_> {
+    const TYPE: &'static str = "sgx.item_destroyed";
+}
+
+/// A policy was made or changed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PolicySet<'a> {
+    pub name: &'a str,
+    #[serde(rename = "type")]
+    pub kind: &'a str,
+    pub expiration_hours: Option<i32>,
+    pub rules: &'a Rules,
+    pub is_active: bool,
+    pub version: i64,
+}
+
+impl DomainEvent for PolicySet<'_> {
+    const TYPE: &'static str = "sgx.policy_set";
+}
+
+/// A policy was removed; values that were put under it keep its rules.
+#[derive(Serialize)]
+pub(crate) struct PolicyRemoved<'a> {
+    pub name: &'a str,
+}
+
+impl DomainEvent for PolicyRemoved<'_> {
+    const TYPE: &'static str = "sgx.policy_removed";
+}
+
+/// A quota was set; the empty service is the tenant as a whole.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct QuotaSet<'a> {
+    pub service: &'a str,
+    pub max_bytes: Option<i64>,
+    pub max_items: Option<i64>,
+}
+
+impl DomainEvent for QuotaSet<'_> {
+    const TYPE: &'static str = "sgx.quota_set";
+}
+
+/// A quota was removed.
+#[derive(Serialize)]
+pub(crate) struct QuotaRemoved<'a> {
+    pub service: &'a str,
+}
+
+impl DomainEvent for QuotaRemoved<'_> {
+    const TYPE: &'static str = "sgx.quota_removed";
+}
+
+/// The stream of the quotas of a tenant.
+pub(crate) const QUOTAS: &str = "sgx.quotas";
+
+/// The stream of a policy.
+pub(crate) fn policy_stream(name: &str) -> String {
+    format!("sgx.policy/{name}")
 }
 
 /// An item's values were sealed anew; they are what they were.

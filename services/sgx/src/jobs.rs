@@ -8,10 +8,11 @@ use nsl_core::db::Login;
 use nsl_core::db::lease::Lease;
 use nsl_core::jobs::JobError;
 
-use crate::actions::Sgx;
+use crate::actions::{Purged, Sgx};
 
 /// The legacy system's interval.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
+const FOLD_EVERY: Duration = Duration::from_secs(10);
 /// What it looks for is a day old.
 const PURGE_CONTENT_EVERY: Duration = Duration::from_hours(1);
 
@@ -68,14 +69,30 @@ fn rotate(base: &Base, sgx: &Arc<Sgx>) {
 
 fn purge(base: &Base, sgx: &Arc<Sgx>) {
     let lease = Lease::new(&base.db, Login::Enclave, "sgx.purge", PURGE_EVERY * 2);
-    let sgx = Arc::clone(sgx);
+    let purging = Arc::clone(sgx);
     base.jobs.every_single(lease, "sgx.purge", PURGE_EVERY, move || {
-        let sgx = Arc::clone(&sgx);
+        let sgx = Arc::clone(&purging);
         async move {
-            sgx.purge_attestations().await.map_err(|error| -> JobError { Box::new(error) })?;
             let purged = sgx.purge().await.map_err(|error| -> JobError { Box::new(error) })?;
-            if purged > 0 {
-                tracing::info!(purged, "purged items past their retention");
+            if purged != Purged::default() {
+                tracing::info!(
+                    items = purged.items,
+                    versions = purged.versions,
+                    attestations = purged.attestations,
+                    "purged what is past its retention"
+                );
+            }
+            Ok(())
+        }
+    });
+    let lease = Lease::new(&base.db, Login::Enclave, "sgx.usage", FOLD_EVERY * 3);
+    let folding = Arc::clone(sgx);
+    base.jobs.every_single(lease, "sgx.usage", FOLD_EVERY, move || {
+        let sgx = Arc::clone(&folding);
+        async move {
+            let folded = sgx.fold_usage().await.map_err(|error| -> JobError { Box::new(error) })?;
+            if folded > 0 {
+                tracing::debug!(folded, "folded changes of usage");
             }
             Ok(())
         }

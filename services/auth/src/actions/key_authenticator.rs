@@ -137,6 +137,7 @@ impl KeyAuthenticator {
                 session: None,
                 name: format!("{} (API key {})", grants.username, grants.name),
                 permissions: grants.permissions.into_iter().filter(|name| owned.allows(name)).collect(),
+                roles: grants.owner_roles,
             },
             format: grants.format,
             expires_at: grants.expires_at,

@@ -58,6 +58,7 @@ impl LegacyTokens {
                 session: None,
                 name: format!("legacy:{user}"),
                 permissions: permissions.into_iter().collect(),
+                roles: names,
             });
         };
         // None for a user who is locked, was disabled or is no member.
@@ -69,6 +70,7 @@ impl LegacyTokens {
             session: None,
             name: grants.username,
             permissions: Permissions::from_iter(grants.permissions),
+            roles: grants.roles,
         })
     }
 }

@@ -108,6 +108,7 @@ impl State {
             session: Some(session),
             name: grants.username.clone(),
             permissions: Permissions::default(),
+            roles: Vec::new(),
         };
         let minted = self.mint.first(Holder { user, tenant, session }, &grants, now)?;
         let caller = Caller::new(principal, origin);
@@ -202,6 +203,7 @@ impl State {
             session: None,
             name,
             permissions: Permissions::default(),
+            roles: Vec::new(),
         };
         let caller = Caller::new(principal, origin);
         let (ip, agent) = (caller.origin.ip_address.as_deref(), caller.origin.user_agent.as_deref());

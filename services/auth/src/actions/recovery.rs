@@ -49,6 +49,7 @@ pub(super) fn stranger(origin: Arc<Origin>) -> Caller {
         session: None,
         name: "anonymous".to_owned(),
         permissions: Permissions::default(),
+        roles: Vec::new(),
     };
     Caller::new(principal, origin)
 }
@@ -135,7 +136,9 @@ impl State {
 /// The user of a mailed token.
 pub(super) fn holder(origin: Arc<Origin>, tenant: TenantId, user: UserId, name: String) -> Caller {
     let permissions = Permissions::default();
-    Caller::new(Principal { tenant, user: Some(user), session: None, name, permissions }, origin)
+    let principal =
+        Principal { tenant, user: Some(user), session: None, name, permissions, roles: Vec::new() };
+    Caller::new(principal, origin)
 }
 
 #[cfg(test)]

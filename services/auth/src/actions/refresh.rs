@@ -46,6 +46,7 @@ impl State {
             session: Some(session),
             name: grants.username,
             permissions: Permissions::default(),
+            roles: Vec::new(),
         };
         let caller = Caller::new(principal, origin);
         let mut work = self.base.db.begin(Login::Api, &caller).await?;

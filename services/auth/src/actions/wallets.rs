@@ -168,6 +168,7 @@ impl State {
                 session: None,
                 name: name.clone(),
                 permissions: Permissions::default(),
+                roles: Vec::new(),
             },
             Arc::clone(origin),
         );

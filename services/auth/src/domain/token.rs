@@ -43,6 +43,8 @@ pub(crate) struct Claims {
     pub(crate) name: String,
     /// The permissions, joined by spaces (RFC 6749 section 3.3).
     pub(crate) scope: String,
+    /// The names of the roles (RFC 9068 section 2.2.3.1); absent, there are none.
+    #[serde(default)]
     pub(crate) roles: Vec<String>,
 }
 
@@ -55,6 +57,7 @@ impl Claims {
             session: Some(self.sid),
             permissions: self.scope.split_ascii_whitespace().collect(),
             name: self.name,
+            roles: self.roles,
         }
     }
 }
@@ -272,7 +275,18 @@ mod tests {
             let principal = claims.clone().principal();
             assert_eq!((principal.user, principal.session), (Some(claims.sub), Some(claims.sid)));
             assert!(principal.permissions.allows("sgx:read") && !principal.permissions.allows("auth:users"));
+            assert_eq!(principal.roles, ["User"]);
         }
+    }
+
+    #[test]
+    fn a_token_without_roles_is_of_none() {
+        let key = VerificationKey::hs256(SECRET);
+        let header = json!({"alg": "HS256", "typ": TYPE, "kid": key.kid});
+        let mut claims = serde_json::to_value(claims()).unwrap();
+        claims.as_object_mut().unwrap().remove("roles");
+        let read = rules(Algorithm::HS256).verify(&hmac_token(&header, &claims, SECRET), &key.key).unwrap();
+        assert_eq!(read.principal().roles, Vec::<String>::new());
     }
 
     #[test]
@@ -335,7 +349,7 @@ mod tests {
         let header = json!({"alg": "HS256", "typ": TYPE, "kid": key.kid});
         let whole = serde_json::to_value(claims()).unwrap();
         assert!(accepts(&rules(Algorithm::HS256), &key, &hmac_token(&header, &whole, SECRET)));
-        for name in whole.as_object().unwrap().keys() {
+        for name in whole.as_object().unwrap().keys().filter(|name| *name != "roles") {
             let mut part = whole.clone();
             part.as_object_mut().unwrap().remove(name);
             assert!(!accepts(&rules(Algorithm::HS256), &key, &hmac_token(&header, &part, SECRET)), "{name}");

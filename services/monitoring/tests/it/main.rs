@@ -56,6 +56,7 @@ fn principal(tenant: TenantId, permissions: &[&str]) -> Principal {
         session: Some(SessionId::generate()),
         name: "user:alice".to_owned(),
         permissions: permissions.iter().copied().collect(),
+        roles: Vec::new(),
     }
 }
 

@@ -11,7 +11,8 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::Sgx;
-use super::write::{Item, LOGIN, Put, PutDone, Puts};
+use super::guarded::Wanted;
+use super::write::{Item, LOGIN, Put, PutDone};
 use crate::Result;
 use crate::domain::{Address, Attributes, Opened};
 use crate::error::Error;
@@ -47,16 +48,16 @@ impl Sgx {
                 let error = Error::Twice { resource: item.address.resource() };
                 return Err(self.refuse(caller, &places, index, error).await);
             }
-            if let Err(error) = self.check_put(&item.value, &item.attributes, now) {
-                return Err(self.refuse(caller, &places, index, error).await);
-            }
             let ToPut { address, value, attributes, condition } = item;
-            puts.push(Put { address, value, attributes, condition, content: None });
+            let put = Put { address, value, attributes, condition, content: None };
+            match self.prepare_put(caller, put, now).await {
+                Ok(put) => puts.push(put),
+                Err(error) => return Err(self.refuse(caller, &places, index, error).await),
+            }
         }
-        match self.puts.submit(Puts { caller: caller.clone(), now, all: puts }).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(refused)) => Err(self.refuse(caller, &places, refused.index, refused.error).await),
-            Err(error) => Err(Refusal { index: 0, error: error.into() }),
+        match self.put_together(caller, puts, now).await {
+            Ok(done) => Ok(done),
+            Err(refused) => Err(self.refuse(caller, &places, refused.index, refused.error).await),
         }
     }
 
@@ -77,7 +78,9 @@ impl Sgx {
         let mut found = Vec::with_capacity(addresses.len());
         let mut bytes = 0;
         for some in addresses.chunks(AT_ONCE) {
-            for outcome in join_all(some.iter().map(|address| self.get(caller, address))).await {
+            for outcome in
+                join_all(some.iter().map(|address| self.get(caller, address, Wanted::default()))).await
+            {
                 bytes += outcome.as_ref().map_or(0, |(_, value)| value.len());
                 found.push(outcome);
             }
@@ -90,7 +93,7 @@ impl Sgx {
 
     async fn refuse(&self, caller: &Caller, places: &[Address], index: usize, error: Error) -> Refusal {
         let recorded = match places.get(index) {
-            Some(place) => self.refuse_put(caller, place, &error).await,
+            Some(place) => self.record_refusal(caller, "SEAL_ITEM", place, &error).await,
             None => Ok(()),
         };
         Refusal { index, error: recorded.err().unwrap_or(error) }

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::gets::{Get, Got};
+use super::guarded::{MAX_ATTEMPTS, Wanted};
 use super::write::{Item, LOGIN, Put, PutDone};
 use super::{Sgx, all_tenants};
 use crate::Result;
@@ -92,14 +93,18 @@ impl Sgx {
         upload: Upload,
         pieces: mpsc::Receiver<Piece>,
     ) -> Result<PutDone> {
-        let Upload { address, attributes, condition } = upload;
-        attributes.check(self.clock.now())?;
+        let Upload { address, mut attributes, condition } = upload;
+        // Before anything is taken in; what the policy says when it is put is what counts.
+        if let Err(error) = self.check_attributes(caller, &mut attributes).await {
+            self.record_refusal(caller, "SEAL_ITEM", &address, &error).await?;
+            return Err(error);
+        }
         let limit = self.max_value_bytes();
         let mut body = Body { pieces, pending: VecDeque::new(), limit, left: limit };
         let (value, content) = match self.receive(caller.tenant(), &mut body).await {
             Ok(received) => received,
             Err(error) => {
-                self.refuse_put(caller, &address, &error).await?;
+                self.record_refusal(caller, "SEAL_ITEM", &address, &error).await?;
                 return Err(error);
             }
         };
@@ -207,7 +212,11 @@ impl Sgx {
         self: &Arc<Self>,
         caller: &Caller,
         address: &Address,
+        wanted: Wanted,
     ) -> Result<(Item, Value<impl Stream<Item = Result<Bytes>> + Send + use<>>)> {
+        if wanted.version.is_some() {
+            return Box::pin(self.value_apart(caller, address, wanted)).await;
+        }
         let get = Get { caller: caller.clone(), address: address.clone(), now: self.clock.now() };
         match self.gets.submit(get).await? {
             Got::Opened(opened) => {
@@ -216,14 +225,35 @@ impl Sgx {
             }
             Got::Refused(error) => Err(error),
             Got::Damaged(error) => self.answer(caller, "UNSEAL_ITEM", address, Err(error)).await,
-            Got::Apart => {
-                let found = match self.load_any(caller, address).await {
-                    Ok(opened) => self.value_of(caller, address, opened).await,
-                    Err(error) => Err(error),
-                };
-                self.answer(caller, "UNSEAL_ITEM", address, found).await
+            Got::Apart => Box::pin(self.value_apart(caller, address, wanted)).await,
+        }
+    }
+
+    /// Opens what is large, streamed, under rules, or a named version.
+    async fn value_apart(
+        self: &Arc<Self>,
+        caller: &Caller,
+        address: &Address,
+        wanted: Wanted,
+    ) -> Result<(Item, Value<impl Stream<Item = Result<Bytes>> + Send + use<>>)> {
+        for _ in 0..MAX_ATTEMPTS {
+            let found = match self.open_guarded(caller, address, wanted).await {
+                Ok(guarded) => {
+                    let (admission, opened) = guarded.split(address);
+                    self.value_of(caller, address, opened).await.map(|value| (admission, value))
+                }
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok((admission, value)) => {
+                    if self.admit(caller, address, &admission).await? {
+                        return Ok(value);
+                    }
+                }
+                Err(error) => return self.answer(caller, "UNSEAL_ITEM", address, Err(error)).await,
             }
         }
+        Err(DbError::Conflict("the item kept changing".to_owned()).into())
     }
 
     /// The value of a row that has opened. Of a streamed one the first chunk has opened when this returns.

@@ -1,5 +1,7 @@
 //! Use cases: authorize → load → decide (domain) → store → event and audit → commit.
 
+/// Changes of items that are not hot.
+mod alone;
 /// Verdicts on quotes, and the service's own quote.
 pub(crate) mod attestation;
 /// Many items at once.
@@ -8,24 +10,38 @@ mod batch;
 mod content;
 /// Reads in group commit.
 mod gets;
+/// Reads of former versions, and under rules.
+mod guarded;
 /// What is known of the rows.
 mod heads;
 /// The tenants' sealing keys.
 mod keys;
+/// Puts of tenants that have quotas.
+mod limited;
 /// From a row to its value.
 mod opener;
 /// The platform in hardware mode.
 pub(crate) mod platform;
+/// Sealing policies.
+mod policies;
 /// The health check: a real seal–unseal round trip.
 mod probe;
+/// Quotas, and what is kept.
+mod quotas;
 /// Reading, listing, deleting.
 mod read;
+/// What goes after the retention.
+mod retention;
 /// The root keys.
 pub(crate) mod root;
 /// Rotations of sealing keys and of the root key.
 pub(crate) mod rotation;
 /// Scans of everything.
 pub(crate) mod scan;
+/// Copying and renaming.
+mod transfer;
+/// Versions: listing, restoring, destroying.
+mod versions;
 /// Whole rows as the rules of sealing see them.
 mod whole;
 /// Puts in group commit.
@@ -33,7 +49,7 @@ mod write;
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use nsl_core::Caller;
 use nsl_core::clock::Clock;
 use nsl_core::context::Base;
@@ -47,8 +63,13 @@ use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
 pub(crate) use content::{Piece, Upload, Value};
+pub(crate) use guarded::{Attestations, Wanted};
+pub(crate) use policies::PolicyEntry;
+pub(crate) use quotas::Statistics;
 pub(crate) use read::Listing;
+pub(crate) use retention::Purged;
 pub(crate) use root::{NewSlot, SlotInfo};
+pub(crate) use transfer::Route;
 pub(crate) use write::{Item, PutDone};
 
 use self::attestation::collateral::CollateralSource;
@@ -56,12 +77,13 @@ use self::gets::GetItems;
 use self::heads::Heads;
 use self::keys::KeyRing;
 use self::opener::Opener;
+use self::quotas::Limited;
 use self::root::RootRing;
-use self::write::{LOGIN, Put, PutItems, Puts};
+use self::write::{LOGIN, Put, PutItems, Puts, Refused};
+use crate::Result;
 use crate::config::SgxConfig;
 use crate::domain::{Address, Attributes};
 use crate::error::{Error, StartError};
-use crate::{Result, store};
 
 /// Sealed storage at work.
 pub struct Sgx {
@@ -76,6 +98,9 @@ pub struct Sgx {
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
     log: Arc<dyn EventLog>,
+    limited: Limited,
+    /// None in simulation mode, where no attestation proves anything.
+    attestations: Option<Arc<dyn Attestations>>,
     collateral: CollateralSource,
 }
 
@@ -97,6 +122,7 @@ impl Sgx {
                 "SGX:Database:EnableEncryption is false: new values are stored as they are, unsealed"
             );
         }
+        let attestations = Self::attestations(&base.db, &base.clock, config.enable_hardware_mode);
         let heads = Arc::new(Heads::new());
         let write = PutItems {
             keys: Arc::clone(&keys),
@@ -118,6 +144,8 @@ impl Sgx {
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
             log,
+            limited: Limited::default(),
+            attestations,
             collateral,
         }))
     }
@@ -156,43 +184,62 @@ impl Sgx {
         attributes: Attributes,
         condition: IfMatch,
     ) -> Result<PutDone> {
-        let now = self.clock.now();
-        self.check_put(&value, &attributes, now)?;
         self.put_one(caller, Put { address, value, attributes, condition, content: None }).await
     }
 
-    /// Queues one put and waits for its outcome; what was refused leaves its audit row.
+    /// Puts one value and waits for its outcome; what was refused leaves its audit row.
     async fn put_one(&self, caller: &Caller, put: Put) -> Result<PutDone> {
         let place = put.address.clone();
-        let puts = Puts { caller: caller.clone(), now: self.clock.now(), all: vec![put] };
-        match self.puts.submit(puts).await? {
-            Ok(done) => done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into()),
-            Err(refused) => {
-                self.refuse_put(caller, &place, &refused.error).await?;
-                Err(refused.error)
-            }
+        let outcome = self.try_put(caller, put).await;
+        if let Err(error) = &outcome {
+            self.record_refusal(caller, "SEAL_ITEM", &place, error).await?;
         }
+        outcome
     }
 
-    fn check_put(&self, value: &[u8], attributes: &Attributes, now: Timestamp) -> Result<()> {
-        if value.len() > self.inline_bytes() {
+    async fn try_put(&self, caller: &Caller, put: Put) -> Result<PutDone> {
+        let now = self.clock.now();
+        let put = self.prepare_put(caller, put, now).await?;
+        let done = self.put_together(caller, vec![put], now).await.map_err(|refused| refused.error)?;
+        done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into())
+    }
+
+    /// Checks what is to be sealed beside a value, and looks up the policy that it names.
+    async fn check_attributes(&self, caller: &Caller, attributes: &mut Attributes) -> Result<()> {
+        let now = self.clock.now();
+        attributes.check(now)?;
+        self.under_policy(caller.tenant(), attributes, now).await
+    }
+
+    /// Checks a put and looks up the policy that it names.
+    async fn prepare_put(&self, caller: &Caller, mut put: Put, now: Timestamp) -> Result<Put> {
+        if put.content.is_none() && put.value.len() > self.inline_bytes() {
             return Err(self.too_large_for_json());
         }
-        Ok(attributes.check(now)?)
+        put.attributes.check(now)?;
+        self.under_policy(caller.tenant(), &mut put.attributes, now).await?;
+        Ok(put)
+    }
+
+    /// Puts all or nothing: in group commit, or under the quotas of the tenant where it has any.
+    async fn put_together(
+        &self,
+        caller: &Caller,
+        all: Vec<Put>,
+        now: Timestamp,
+    ) -> Result<Vec<PutDone>, Refused> {
+        let first = |error| Refused { index: 0, error };
+        if self.is_limited(caller.tenant()).await.map_err(first)? {
+            // Boxed: it is large and rare.
+            return Box::pin(self.put_under_quotas(caller, all, now)).await;
+        }
+        let outcome = self.puts.submit(Puts { caller: caller.clone(), now, all }).await;
+        outcome.map_err(|error| first(error.into()))?
     }
 
     /// Names a request without telling its values, should someone try to guess them.
     pub(crate) fn keyed_digest(&self, request: &[u8]) -> [u8; 32] {
         self.keys.keyed_digest(request)
-    }
-
-    /// What a refused put leaves.
-    pub(crate) async fn refuse_put(&self, caller: &Caller, place: &Address, error: &Error) -> Result<()> {
-        match error {
-            // The tenant's sealing key is not what was stored.
-            Error::Integrity(reason) => self.alarm(caller, "SEAL_ITEM", place, error, reason).await,
-            _ => self.audit(caller, "SEAL_ITEM", place.resource(), AuditResult::Failure, Some(error)).await,
-        }
     }
 
     /// An audit row of what writes nothing else.
@@ -207,25 +254,6 @@ impl Sgx {
         let mut entry = Audit::new("sgx", action, "sealed_item", resource, result);
         entry.details = error.map(ToString::to_string);
         Ok(self.audits.record(caller, entry).await?)
-    }
-
-    /// Removes what was deleted or expired longer ago than the retention; returns how many rows went.
-    pub(crate) async fn purge(&self) -> Result<usize> {
-        const STEP: i64 = 500;
-        let days = i64::from(self.config.database.data_retention_days);
-        let before: Timestamp = self.clock.now() - SignedDuration::from_hours(24 * days);
-        let mut purged = 0;
-        for tenant in all_tenants(&self.db).await? {
-            loop {
-                let gone =
-                    store::items::purge(&self.db.write(LOGIN, tenant), tenant, before, STEP).await?.len();
-                purged += gone;
-                if gone < usize::try_from(STEP).unwrap_or(usize::MAX) {
-                    break;
-                }
-            }
-        }
-        Ok(purged)
     }
 }
 

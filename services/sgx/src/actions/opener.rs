@@ -46,13 +46,6 @@ impl Opener {
         now: Timestamp,
     ) -> Result<(Item, Opened, Option<Uuid>)> {
         alive(row.deleted_at, None, now)?;
-        let key = match row.sealing_key_version {
-            Some(version) => {
-                let key = self.keys.for_opening(tenant, version).await?;
-                Some(key.ok_or_else(|| Error::Integrity("its sealing key does not exist".to_owned()))?)
-            }
-            None => None,
-        };
         let stored = Stored {
             encryption: &row.encryption,
             wrapped_data_key: row.wrapped_data_key.as_deref(),
@@ -78,13 +71,29 @@ impl Opener {
             updated_by: &row.updated_by,
             expires_at: row.expires_at,
         };
-        let key = key.as_ref().map(|key| (&key.kek, key.version));
-        let opened =
-            open(&stored, &binding, key, self.plain).map_err(|reason| Error::Integrity(reason.to_owned()))?;
+        let opened = self.unseal(row.sealing_key_version, &stored, &binding).await?;
         // Only now: an expiry that was not sealed is a damage, and no expiry.
         alive(None, row.expires_at, now)?;
         let content = row.content_id;
         Ok((item(row), opened, content))
+    }
+
+    /// Opens what a row holds under what it has to be bound to.
+    pub(super) async fn unseal(
+        &self,
+        key_version: Option<i32>,
+        stored: &Stored<'_>,
+        binding: &Binding<'_>,
+    ) -> Result<Opened> {
+        let key = match key_version {
+            Some(version) => {
+                let key = self.keys.for_opening(binding.tenant, version).await?;
+                Some(key.ok_or_else(|| Error::Integrity("its sealing key does not exist".to_owned()))?)
+            }
+            None => None,
+        };
+        let key = key.as_ref().map(|key| (&key.kek, key.version));
+        open(stored, binding, key, self.plain).map_err(|reason| Error::Integrity(reason.to_owned()))
     }
 }
 

@@ -4,10 +4,12 @@ use nsl_core::Caller;
 use nsl_core::db::{Audit, AuditResult, DbError};
 use nsl_core::http::{IfMatch, Limit};
 use nsl_core::ports::{SecurityEvent, Severity};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::Sgx;
 use super::gets::{Get, Got};
+use super::guarded::Wanted;
 use super::opener::{alive, size};
 use super::write::{Item, LOGIN};
 use crate::Result;
@@ -24,23 +26,31 @@ pub(crate) struct Listing {
     /// The last (service, key) of the page before.
     pub after: (String, String),
     pub limit: Limit,
+    /// Items whose metadata contain this object.
+    pub metadata: Option<Value>,
 }
 
 /// After so many changes between look and deletion the caller is told to try again.
 const MAX_ATTEMPTS: u32 = 8;
 
 impl Sgx {
-    /// Opens an item.
-    pub(crate) async fn get(&self, caller: &Caller, address: &Address) -> Result<(Item, Opened)> {
+    /// Opens an item. What is large, streamed, under rules, or a named version is read on its own.
+    pub(crate) async fn get(
+        &self,
+        caller: &Caller,
+        address: &Address,
+        wanted: Wanted,
+    ) -> Result<(Item, Opened)> {
+        if wanted.version.is_some() {
+            return Box::pin(self.read_guarded(caller, address, wanted)).await;
+        }
         let get = Get { caller: caller.clone(), address: address.clone(), now: self.clock.now() };
         match self.gets.submit(get).await? {
             Got::Opened(opened) => Ok(*opened),
             Got::Refused(error) => Err(error),
             Got::Damaged(error) => self.answer(caller, "UNSEAL_ITEM", address, Err(error)).await,
-            Got::Apart => {
-                let found = self.load(caller, address).await;
-                self.answer(caller, "UNSEAL_ITEM", address, found).await
-            }
+            // Boxed: it is large and rare.
+            Got::Apart => Box::pin(self.read_guarded(caller, address, wanted)).await,
         }
     }
 
@@ -68,6 +78,7 @@ impl Sgx {
             &listing.after.1,
             self.clock.now(),
             i64::from(listing.limit.0) + 1,
+            listing.metadata.as_ref(),
         )
         .await?;
         let resource = format!("{}/{}*", listing.service.as_deref().unwrap_or("*"), listing.prefix);
@@ -134,27 +145,6 @@ impl Sgx {
         Err(DbError::Conflict("the item kept changing".to_owned()).into())
     }
 
-    /// Reads and opens one row on its own.
-    async fn load(&self, caller: &Caller, address: &Address) -> Result<(Item, Opened)> {
-        match self.load_any(caller, address).await? {
-            (item, opened, None) => Ok((item, opened)),
-            (_, _, Some(_)) => Err(Error::Streamed),
-        }
-    }
-
-    /// The same for streamed values too, whose summary is what opens; their content is named.
-    pub(super) async fn load_any(
-        &self,
-        caller: &Caller,
-        address: &Address,
-    ) -> Result<(Item, Opened, Option<Uuid>)> {
-        let tenant = caller.tenant();
-        let row = store::sealed(&self.db.read(LOGIN, tenant), tenant, &address.service, &address.key)
-            .await?
-            .ok_or(Error::NotFound)?;
-        self.opener.open_any(tenant, address, row, self.clock.now()).await
-    }
-
     /// Writes the audit row of a read, and raises what must not happen, before anything is answered.
     pub(super) async fn answer<T>(
         &self,
@@ -165,13 +155,7 @@ impl Sgx {
     ) -> Result<T> {
         match &found {
             Ok(_) => self.audit(caller, action, address.resource(), AuditResult::Success, None).await?,
-            Err(error @ Error::Integrity(reason)) => {
-                self.alarm(caller, action, address, error, reason).await?;
-            }
-            Err(Error::Db(_)) => {}
-            Err(error) => {
-                self.audit(caller, action, address.resource(), AuditResult::Failure, Some(error)).await?;
-            }
+            Err(error) => self.record_refusal(caller, action, address, error).await?,
         }
         found
     }
@@ -223,7 +207,7 @@ fn item(row: store::Info) -> Item {
         size: size(row.original_size),
         sealed_size: size(row.sealed_size),
         fingerprint: row.fingerprint,
-        policy: row.policy_type,
+        policy: row.policy_name.unwrap_or(row.policy_type),
         encryption: row.encryption,
         metadata: row.metadata,
         created_at: row.created_at,

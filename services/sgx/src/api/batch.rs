@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::items::{ItemView, OpenedView, decode, read_body};
 use super::{ReadItems, WriteItems};
 use crate::actions::{PutDone, Sgx, ToPut};
-use crate::domain::{Address, Attributes, PolicyType};
+use crate::domain::{Address, Attributes};
 use crate::error::Error;
 
 /// Items of one request.
@@ -57,7 +57,7 @@ pub(super) struct BatchPutItem {
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
     /// MRSIGNER (default) or MRENCLAVE.
-    policy: Option<PolicyType>,
+    policy: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     /// Only if this is the version; 0: only if it does not exist.
@@ -164,7 +164,7 @@ pub(super) async fn batch_put(
     for (index, item) in batch.items.into_iter().enumerate() {
         items.push(to_put(item).map_err(|error| error.at(format!("/items/{index}"), "of this item"))?);
     }
-    sgx.once(&caller, &once, async {
+    let put = sgx.once(&caller, &once, async {
         if !batch.atomic {
             let done = sgx.put_each(&caller, items).await;
             return Ok(BatchPutAnswer { items: done.into_iter().map(put_outcome).collect() });
@@ -176,8 +176,8 @@ pub(super) async fn batch_put(
             Err(refusal) => Err(ApiError::from(refusal.error)
                 .at(format!("/items/{}", refusal.index), "this item was refused, so none was put")),
         }
-    })
-    .await
+    });
+    Box::pin(put).await
 }
 
 /// Open many items, each with its own outcome and its own audit row.
@@ -239,7 +239,7 @@ fn to_put(item: BatchPutItem) -> Result<ToPut, ApiError> {
     Ok(ToPut {
         address: Address::new(item.service, item.key).map_err(Error::from)?,
         value: decode(&data)?,
-        attributes: Attributes::new(item.metadata, item.policy.unwrap_or_default(), item.expires_at),
+        attributes: Attributes::new(item.metadata, item.policy, item.expires_at),
         condition,
     })
 }

@@ -12,7 +12,7 @@ use nsl_core::http::TimeLimit;
 use nsl_core::{ApiError, Caller};
 
 use super::items::item_headers;
-use crate::actions::{Piece, PutDone, Sgx, Upload, Value};
+use crate::actions::{Piece, PutDone, Sgx, Upload, Value, Wanted};
 use crate::domain::Address;
 use crate::error::Error;
 
@@ -34,7 +34,7 @@ pub(super) async fn take_in(
     let (declared, limit) = (declared_length(&request), sgx.max_value_bytes());
     if declared.is_some_and(|length| length > limit) {
         let error = Error::TooLarge { limit };
-        sgx.refuse_put(caller, &upload.address, &error).await?;
+        sgx.record_refusal(caller, "SEAL_ITEM", &upload.address, &error).await?;
         return Err(error.into());
     }
     let time = request.extensions().get::<TimeLimit>().cloned();
@@ -66,8 +66,9 @@ pub(super) async fn give_out(
     sgx: &Arc<Sgx>,
     caller: &Caller,
     address: &Address,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
-    let (item, value) = sgx.get_value(caller, address).await?;
+    let (item, value) = sgx.get_value(caller, address, wanted).await?;
     let mut headers = item_headers(&item);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     Ok(match value {

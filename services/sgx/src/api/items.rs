@@ -11,16 +11,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use nsl_core::ApiError;
-use nsl_core::http::{Allowed, Cursor, IfMatch, Limit, Page, Parts, Problem, Search, etag, json};
+use nsl_core::http::{Allowed, Cursor, IfMatch, Limit, Page, Problem, Search, etag, json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::address::{ItemParts, address};
 use super::content::{declared_length, give_out, take_in};
 use super::{DeleteItems, ReadItems, WriteItems};
-use crate::actions::{Item, Listing, Sgx, Upload};
-use crate::domain::{Address, Attributes, PolicyType};
+use crate::actions::{Item, Listing, Sgx, Upload, Wanted};
+use crate::domain::{Attributes, has_nul};
 use crate::error::Error;
 
 /// A value to be sealed.
@@ -35,8 +37,8 @@ pub(super) struct PutItem {
     /// A JSON object of at most 16 KiB. Searchable, bound to the value, and not secret.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
-    /// MRSIGNER (default) or MRENCLAVE.
-    policy: Option<PolicyType>,
+    /// MRSIGNER (default) or MRENCLAVE, which have no rules, or the name of a policy, whose rules are bound to the value.
+    policy: Option<String>,
     /// RFC 3339. The item is gone from then on.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
@@ -47,11 +49,21 @@ pub(super) struct PutItem {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PutOptions {
-    /// MRSIGNER (default) or MRENCLAVE; with an octet-stream body only.
-    policy: Option<PolicyType>,
+    /// MRSIGNER (default), MRENCLAVE or the name of a policy; with an octet-stream body only.
+    policy: Option<String>,
     /// RFC 3339; with an octet-stream body only.
     #[param(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+}
+
+/// Which version to read.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadOptions {
+    /// A version that is kept; the current one where none is named.
+    #[param(minimum = 1)]
+    version: Option<i64>,
 }
 
 /// No query at all: an answer that passed over `?version=1` would be taken for that version.
@@ -67,7 +79,7 @@ pub(super) struct ItemView {
     service: String,
     key: String,
     /// 1 for the first value, one more with each put. The ETag.
-    version: i64,
+    pub(super) version: i64,
     /// Bytes of the value.
     size: usize,
     /// Bytes of the sealed value.
@@ -133,6 +145,9 @@ pub(super) struct ListQuery {
     limit: Option<Limit>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
+    /// A JSON object: items whose metadata contain it (jsonb containment). Metadata are not secret, and a search looks at
+    /// each item after the cursor.
+    metadata: Option<String>,
 }
 
 /// Seal a value under a name: a new item, or the next version of one, atomically. The body is JSON, or the value itself
@@ -154,24 +169,30 @@ pub(super) struct ListQuery {
         (status = 412, description = "Another version", body = Problem),
         (status = 413, description = "The value is too large", body = Problem),
         (status = 415, description = "Neither JSON nor octet-stream", body = Problem),
-        (status = 422, description = "A name, expiry or metadata that cannot be", body = Problem),
+        (status = 422, description = "A name, expiry, policy or metadata that cannot be", body = Problem),
+        (status = 507, description = "`sgx.quota_exceeded`", body = Problem),
         (status = 503, description = "The database is away or busy", body = Problem)))]
 pub(super) async fn put_item(
     caller: Allowed<WriteItems>,
-    Parts((service, key)): Parts<(String, String)>,
+    parts: ItemParts,
     Search(options): Search<PutOptions>,
     condition: IfMatch,
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let address = Address::new(service, key).map_err(Error::from)?;
+    let address = address(&sgx, &caller, "SEAL_ITEM", parts).await?;
     let is_small = declared_length(&request).is_some_and(|length| length <= sgx.inline_bytes());
     let done = if is_octets(&request) && !is_small {
-        let attributes = Attributes::new(None, options.policy.unwrap_or_default(), options.expires_at);
+        let attributes = Attributes::new(None, options.policy, options.expires_at);
         take_in(&sgx, &caller, Upload { address, attributes, condition }, request).await?
     } else {
-        let (value, attributes) = read_value(request, options, &sgx).await?;
-        sgx.put(&caller, address, value, attributes, condition).await?
+        match read_value(request, options, &sgx).await {
+            Ok((value, attributes)) => sgx.put(&caller, address, value, attributes, condition).await?,
+            Err(error) => {
+                let resource = address.resource();
+                return Err(sgx.refused_request(&caller, "SEAL_ITEM", resource, error.into()).await.into());
+            }
+        }
     };
     let status = if done.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let headers = item_headers(&done.item);
@@ -180,29 +201,34 @@ pub(super) async fn put_item(
 
 /// Open a sealed item: as JSON with `data`, or as the value itself with `Accept: application/octet-stream`.
 #[utoipa::path(get, path = "/items/{service}/{*key}", tag = "sgx", operation_id = "sgxGetItem",
-    params(("service" = String, Path), ("key" = String, Path)),
+    params(("service" = String, Path), ("key" = String, Path), ReadOptions,
+           ("X-Attestation-Id" = Option<Uuid>, Header, description = "The id of a verified attestation, where the policy needs one")),
     security(("bearer" = ["sgx:read"])),
     responses(
         (status = 200, description = "The item and its value", headers(("ETag" = String)),
             content((OpenedView = "application/json"), (Vec<u8> = "application/octet-stream"))),
         (status = 401, description = "No valid credential", body = Problem),
-        (status = 403, description = "No permission", body = Problem),
-        (status = 404, description = "No such item in this tenant, or expired", body = Problem),
+        (status = 403, description = "No permission, or the item's policy refuses", body = Problem),
+        (status = 404, description = "No such item or version in this tenant, or expired", body = Problem),
         (status = 406, description = "The value is too large for JSON: ask for `application/octet-stream`", body = Problem),
+        (status = 409, description = "`sgx.attestation_unavailable`: the policy needs one, and this is simulation mode",
+            body = Problem),
+        (status = 410, description = "`sgx.version_destroyed`", body = Problem),
         (status = 500, description = "`sgx.integrity_violation`: the stored item is not what was sealed", body = Problem),
         (status = 503, description = "The database is away or busy", body = Problem)))]
 pub(super) async fn get_item(
     caller: Allowed<ReadItems>,
-    Parts((service, key)): Parts<(String, String)>,
-    _: Search<NoOptions>,
+    parts: ItemParts,
+    Search(options): Search<ReadOptions>,
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let address = Address::new(service, key).map_err(Error::from)?;
+    let address = address(&sgx, &caller, "UNSEAL_ITEM", parts).await?;
+    let wanted = Wanted { version: options.version, attestation: attestation(&headers)? };
     if wants_bytes(&headers) {
-        return give_out(&sgx, &caller, &address).await;
+        return give_out(&sgx, &caller, &address, wanted).await;
     }
-    let (item, value) = sgx.get(&caller, &address).await?;
+    let (item, value) = sgx.get(&caller, &address, wanted).await?;
     let answer = item_headers(&item);
     let data = STANDARD.encode(&*value);
     Ok((answer, Json(OpenedView { item: item.into(), data })).into_response())
@@ -210,21 +236,25 @@ pub(super) async fn get_item(
 
 /// Look at a sealed item without opening it.
 #[utoipa::path(head, path = "/items/{service}/{*key}", tag = "sgx", operation_id = "sgxHeadItem",
-    params(("service" = String, Path), ("key" = String, Path)),
+    params(("service" = String, Path), ("key" = String, Path), ReadOptions),
     security(("bearer" = ["sgx:read"])),
     responses(
         (status = 200, description = "It exists; the value's size is Content-Length", headers(("ETag" = String))),
         (status = 401, description = "No valid credential"),
         (status = 403, description = "No permission"),
-        (status = 404, description = "No such item in this tenant, or expired")))]
+        (status = 404, description = "No such item or version in this tenant, or expired"),
+        (status = 410, description = "The version was destroyed")))]
 pub(super) async fn head_item(
     caller: Allowed<ReadItems>,
-    Parts((service, key)): Parts<(String, String)>,
-    _: Search<NoOptions>,
+    parts: ItemParts,
+    Search(options): Search<ReadOptions>,
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,
 ) -> Result<Response, ApiError> {
-    let address = Address::new(service, key).map_err(Error::from)?;
-    let item = sgx.stat(&caller, &address).await?;
+    let address = address(&sgx, &caller, "STAT_ITEM", parts).await?;
+    let item = match options.version {
+        Some(version) => sgx.stat_version(&caller, &address, version).await?,
+        None => sgx.stat(&caller, &address).await?,
+    };
     let size = [(CONTENT_LENGTH, HeaderValue::from(item.size))];
     Ok((item_headers(&item), size, [(CONTENT_TYPE, "application/octet-stream")]).into_response())
 }
@@ -243,12 +273,12 @@ pub(super) async fn head_item(
         (status = 503, description = "The database is away or busy", body = Problem)))]
 pub(super) async fn delete_item(
     caller: Allowed<DeleteItems>,
-    Parts((service, key)): Parts<(String, String)>,
+    parts: ItemParts,
     _: Search<NoOptions>,
     condition: IfMatch,
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,
 ) -> Result<StatusCode, ApiError> {
-    let address = Address::new(service, key).map_err(Error::from)?;
+    let address = address(&sgx, &caller, "DELETE_ITEM", parts).await?;
     sgx.delete(&caller, &address, &condition).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -287,10 +317,34 @@ pub(super) async fn list_items(
         )
         .at("cursor", "not a cursor of this list"));
     }
-    let listing = Listing { service: query.service, prefix: query.prefix.unwrap_or_default(), after, limit };
+    let metadata = query.metadata.as_deref().map(metadata_filter).transpose()?;
+    let prefix = query.prefix.unwrap_or_default();
+    let listing = Listing { service: query.service, prefix, after, limit, metadata };
     let items = sgx.list(&caller, &listing).await?;
     let page = Page::cut(items, limit, |item| (item.service.clone(), item.key.clone()))?;
     Ok(Json(Page { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor }))
+}
+
+fn metadata_filter(text: &str) -> Result<Value, ApiError> {
+    serde_json::from_str(text).ok().filter(|value: &Value| value.is_object() && !has_nul(value)).ok_or_else(|| {
+        ApiError::bad_request(
+            "core.invalid_query",
+            "metadata takes a JSON object, without the character U+0000, that the items' metadata are to contain.",
+        )
+        .at("metadata", "not a JSON object")
+    })
+}
+
+/// The attestation that a reader names.
+fn attestation(headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
+    let Some(value) = headers.get("x-attestation-id") else { return Ok(None) };
+    value.to_str().ok().and_then(|text| text.trim().parse().ok()).map(Some).ok_or_else(|| {
+        ApiError::bad_request(
+            "sgx.invalid_attestation_id",
+            "X-Attestation-Id takes the id that POST /api/v1/sgx/attestations/verify answered.",
+        )
+        .at("X-Attestation-Id", "not a UUID")
+    })
 }
 
 /// The version as ETag; and a value must not stay in a cache.
@@ -326,8 +380,7 @@ async fn read_value(
     match kind(&request).as_str() {
         "application/octet-stream" => {
             let value = read_body(request, limit, || Error::TooLarge { limit }).await?;
-            let policy = options.policy.unwrap_or_default();
-            Ok((value, Attributes::new(None, policy, options.expires_at)))
+            Ok((value, Attributes::new(None, options.policy, options.expires_at)))
         }
         "application/json" => {
             if options.policy.is_some() || options.expires_at.is_some() {
@@ -342,8 +395,7 @@ async fn read_value(
             let put: PutItem = json(&body)?;
             let data = Zeroizing::new(put.data);
             let value = decode(&data)?;
-            let policy = put.policy.unwrap_or_default();
-            Ok((value, Attributes::new(put.metadata, policy, put.expires_at)))
+            Ok((value, Attributes::new(put.metadata, put.policy, put.expires_at)))
         }
         _ => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -1,19 +1,29 @@
 //! Request and response types, thin handlers, routes.
 
+/// The address that a request names.
+mod address;
 /// Quotes of others, and the service's own.
 mod attestations;
 /// Many items in one request.
 mod batch;
 /// Values as octets, of any size.
 mod content;
+/// What is done to an item beside putting and deleting it.
+mod item_actions;
 /// One item at a time, and lists of them.
 mod items;
+/// Sealing policies.
+mod policies;
+/// Quotas and statistics.
+mod quotas;
 /// Sealing keys and their rotations.
 mod rotations;
 /// Scans of everything that a tenant has sealed.
 mod scans;
 /// The slots of the root key.
 mod slots;
+/// The versions of an item.
+mod versions;
 
 use std::sync::Arc;
 
@@ -33,6 +43,10 @@ nsl_core::permissions! {
     WriteItems = "sgx:write";
     /// Delete sealed items.
     DeleteItems = "sgx:delete";
+    /// See sealing policies, make and change them.
+    Policies = "sgx:policies";
+    /// See quotas, set and remove them.
+    Quotas = "sgx:quotas";
     /// Rotate the tenant's sealing key.
     RotateKeys = "sgx:rotate";
     /// Scan everything that the tenant has sealed.
@@ -51,6 +65,15 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
         .routes(routes!(batch::batch_put))
         .routes(routes!(batch::batch_get))
+        .routes(routes!(versions::list_versions))
+        .routes(routes!(item_actions::restore_item))
+        .routes(routes!(item_actions::destroy_item))
+        .routes(routes!(item_actions::copy_item))
+        .routes(routes!(item_actions::rename_item))
+        .routes(routes!(policies::list_policies, policies::create_policy))
+        .routes(routes!(policies::get_policy, policies::replace_policy, policies::delete_policy))
+        .routes(routes!(quotas::list_quotas, quotas::set_quota, quotas::remove_quota))
+        .routes(routes!(quotas::statistics))
         .routes(routes!(rotations::sealing_keys))
         .routes(routes!(rotations::rotate))
         .routes(routes!(rotations::list_rotations))

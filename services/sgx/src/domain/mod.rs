@@ -7,6 +7,8 @@ pub(crate) mod attestation;
 mod canonical;
 /// Streamed values.
 mod content;
+/// Sealing policies.
+pub(crate) mod policy;
 /// What a rotation moves, and what it states in the end.
 pub(crate) mod rotation;
 /// What a scan compares, and what it calls what it finds.
@@ -57,10 +59,7 @@ pub(crate) struct Address {
 
 impl Address {
     pub(crate) fn new(service: String, key: String) -> Result<Self, Violation> {
-        check_name("sgx.invalid_service", "service", &service, LONGEST_SERVICE)?;
-        if service.contains('/') {
-            return Err(violation("sgx.invalid_service", "service", "it may not contain a slash"));
-        }
+        check_service(&service)?;
         check_name("sgx.invalid_key", "key", &key, LONGEST_KEY)?;
         // Such a path would name another item after the normalisation that proxies and clients apply.
         if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
@@ -77,6 +76,23 @@ impl Address {
     pub(crate) fn resource(&self) -> String {
         format!("{}/{}", self.service, self.key)
     }
+
+    /// How audit rows name what is no address: shortened, and without what a log or PostgreSQL does not take.
+    pub(crate) fn refused(service: &str, key: &str) -> String {
+        let shown = |text: &str| -> String {
+            text.chars().take(LONGEST_KEY).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        };
+        format!("{}/{}", shown(service), shown(key))
+    }
+}
+
+/// Whether a service may be called so.
+pub(crate) fn check_service(service: &str) -> Result<(), Violation> {
+    check_name("sgx.invalid_service", "service", service, LONGEST_SERVICE)?;
+    if service.contains('/') {
+        return Err(violation("sgx.invalid_service", "service", "it may not contain a slash"));
+    }
+    Ok(())
 }
 
 fn check_name(
@@ -105,6 +121,8 @@ pub(crate) enum PolicyType {
     MrSigner,
     /// This very enclave only.
     MrEnclave,
+    /// What a policy of the tenant says.
+    Custom,
 }
 
 impl PolicyType {
@@ -112,6 +130,16 @@ impl PolicyType {
         match self {
             Self::MrSigner => "MRSIGNER",
             Self::MrEnclave => "MRENCLAVE",
+            Self::Custom => "CUSTOM",
+        }
+    }
+
+    /// The type of a stored row; MRSIGNER for a word that no row has.
+    pub(crate) fn of(word: &str) -> Self {
+        match word {
+            "MRENCLAVE" => Self::MrEnclave,
+            "CUSTOM" => Self::Custom,
+            _ => Self::MrSigner,
         }
     }
 }
@@ -121,17 +149,27 @@ impl PolicyType {
 pub(crate) struct Attributes {
     pub metadata: Option<Value>,
     pub policy: PolicyType,
-    /// The policy that was named, and its rules as they are now.
+    /// The policy that is named.
     pub policy_name: Option<String>,
+    /// Its rules as they are when the value is put.
     pub access: Option<Value>,
     pub expires_at: Option<Timestamp>,
 }
 
 impl Attributes {
-    /// With the times that PostgreSQL keeps (1 µs), so that an answer to a put is what a later get says.
-    pub(crate) fn new(metadata: Option<Value>, policy: PolicyType, expires_at: Option<Timestamp>) -> Self {
-        let kept = |at: Timestamp| Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
-        Self { metadata, policy, policy_name: None, access: None, expires_at: expires_at.map(kept) }
+    /// With the times that PostgreSQL keeps (1 µs), so that an answer to a put is what a later get says. `policy` is
+    /// MRSIGNER (where there is none) or MRENCLAVE, which have no rules, or the name of a policy.
+    pub(crate) fn new(
+        metadata: Option<Value>,
+        policy: Option<String>,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        let (policy, policy_name) = match policy.as_deref() {
+            None | Some("MRSIGNER") => (PolicyType::MrSigner, None),
+            Some("MRENCLAVE") => (PolicyType::MrEnclave, None),
+            Some(_) => (PolicyType::Custom, policy),
+        };
+        Self { metadata, policy, policy_name, access: None, expires_at: expires_at.map(kept) }
     }
 
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Violation> {
@@ -158,7 +196,13 @@ impl Attributes {
     }
 }
 
-fn has_nul(value: &Value) -> bool {
+/// A time as PostgreSQL keeps it, to 1 µs.
+pub(crate) fn kept(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// Whether PostgreSQL would not take a JSON value.
+pub(crate) fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),

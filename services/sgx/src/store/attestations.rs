@@ -22,6 +22,10 @@ nsl_core::row! {
     }
 }
 
+nsl_core::row! {
+    pub(crate) struct Fresh { pub report: Value }
+}
+
 nsl_core::queries! {
     pub(crate) fn add(
         tenant: TenantId, id: Uuid, tee: &str, accepted: bool, tcb_status: Option<&str>, report: &Value,
@@ -39,9 +43,8 @@ nsl_core::queries! {
                 verified_at, expires_at \
          FROM sgx.attestations WHERE tenant_id = $1 AND attestation_id = $2";
 
-    /// Removes verdicts that expired before; some at a time.
-    pub(crate) fn purge(tenant: TenantId, before: Timestamp, most: i64) -> exec =
-        "DELETE FROM sgx.attestations WHERE (tenant_id, attestation_id) IN ( \
-             SELECT tenant_id, attestation_id FROM sgx.attestations \
-             WHERE tenant_id = $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3)";
+    /// A verdict of the tenant that accepted its quote and still counts.
+    pub(crate) fn fresh(tenant: TenantId, id: Uuid, now: Timestamp) -> opt<Fresh> =
+        "SELECT report FROM sgx.attestations \
+         WHERE tenant_id = $1 AND attestation_id = $2 AND accepted AND expires_at > $3";
 }

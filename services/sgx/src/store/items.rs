@@ -26,8 +26,8 @@ nsl_core::row! {
     #[derive(Clone)]
     pub(crate) struct Info {
         pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub revision: i64,
-        pub policy_type: String, pub encryption: String, pub original_size: i32, pub sealed_size: i32,
-        pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
+        pub policy_type: String, pub policy_name: Option<String>, pub encryption: String, pub original_size: i32,
+        pub sealed_size: i32, pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
         pub updated_at: Timestamp, pub updated_by: String, pub expires_at: Option<Timestamp>,
         pub deleted_at: Option<Timestamp>,
     }
@@ -79,20 +79,20 @@ nsl_core::queries! {
              INSERT INTO sgx.item_versions (tenant_id, item_id, version, service_name, key, policy_type, policy_name, \
                  access, encryption, sealing_key_version, wrapped_data_key, sealed_data, content_id, original_size, \
                  sealed_size, fingerprint, metadata, created_at, updated_at, created_by, updated_by, expires_at, reads, \
-                 superseded_at) \
+                 superseded_at, destroyed_at) \
              SELECT i.tenant_id, i.item_id, i.version, i.service_name, i.key, i.policy_type, i.policy_name, i.access, \
                  i.encryption, i.sealing_key_version, i.wrapped_data_key, i.sealed_data, i.content_id, i.original_size, \
                  i.sealed_size, i.fingerprint, i.metadata, i.created_at, i.updated_at, i.created_by, i.updated_by, \
-                 i.expires_at, i.reads, r.at \
+                 i.expires_at, i.reads, r.at, i.destroyed_at \
              FROM unnest($34::uuid[], $35::text[], $36::text[], $37::bigint[], $38::timestamptz[]) \
                  AS r (tenant_id, service_name, key, revision, at) \
              JOIN sgx.sealed_data_items i ON i.tenant_id = r.tenant_id AND i.service_name = r.service_name \
-                  AND i.key = r.key AND i.revision = r.revision AND i.sealed_data IS NOT NULL), \
+                  AND i.key = r.key AND i.revision = r.revision), \
          trimmed AS ( \
              DELETE FROM sgx.item_versions v \
              USING unnest($39::uuid[], $40::uuid[], $41::bigint[]) AS t (tenant_id, item_id, version) \
              WHERE v.tenant_id = t.tenant_id AND v.item_id = t.item_id AND v.version <= t.version \
-             RETURNING v.tenant_id, v.service_name, v.sealed_size), \
+             RETURNING v.tenant_id, v.service_name, v.sealed_size, v.destroyed_at), \
          written AS ( \
              INSERT INTO sgx.sealed_data_items AS i (tenant_id, service_name, key, item_id, version, revision, policy_type, \
                  encryption, sealing_key_version, wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, \
@@ -117,7 +117,8 @@ nsl_core::queries! {
              SELECT tenant_id, service_name, sum(items), sum(versions), sum(bytes) FROM ( \
                  SELECT * FROM unnest($42::uuid[], $43::text[], $44::bigint[], $45::bigint[], $46::bigint[]) \
                      AS u (tenant_id, service_name, items, versions, bytes) \
-                 UNION ALL SELECT tenant_id, service_name, 0, -1, -sealed_size FROM trimmed) AS change \
+                 UNION ALL SELECT tenant_id, service_name, 0, -1, -sealed_size FROM trimmed \
+                     WHERE destroyed_at IS NULL) AS change \
              GROUP BY tenant_id, service_name), \
          event AS ( \
              INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
@@ -151,6 +152,9 @@ nsl_core::queries! {
              UPDATE sgx.sealed_data_items SET deleted_at = $5, revision = revision + 1 \
              WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text AND revision = $4 AND deleted_at IS NULL \
              RETURNING tenant_id, service_name, key, revision), \
+         usage AS ( \
+             INSERT INTO sgx.usage_changes (tenant_id, service_name, items, versions, bytes) \
+             SELECT tenant_id, service_name, -1, 0, 0 FROM deleted), \
          event AS ( \
              INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
                  correlation_id, causation_id) \
@@ -163,7 +167,7 @@ nsl_core::queries! {
          SELECT 1::bigint AS place FROM deleted";
 
     pub(crate) fn info(tenant: TenantId, service: &str, key: &str) -> opt<Info> =
-        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, encryption, \
+        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, policy_name::text AS policy_name, encryption, \
                 original_size, sealed_size, fingerprint, metadata, created_at, created_by, updated_at, updated_by, \
                 expires_at, deleted_at \
          FROM sgx.sealed_data_items WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text";
@@ -189,12 +193,13 @@ nsl_core::queries! {
          CROSS JOIN LATERAL (SELECT i.sealed_size > $4 OR i.access IS NOT NULL OR i.content_id IS NOT NULL) AS h (back)";
 
     /// Items in the order of (service, key) after a place. Ranges, not LIKE, which is not leakproof and would not use
-    /// the index under row-level security.
+    /// the index under row-level security; nor could a GIN index on `metadata` be used there, whose `@>` is not
+    /// leakproof either: a search by metadata looks at each of the tenant's items after the place.
     pub(crate) fn list(
         tenant: TenantId, service: Option<&str>, from: &str, until: Option<&str>, after_service: &str, after_key: &str,
-        now: Timestamp, limit: i64,
+        now: Timestamp, limit: i64, metadata: Option<&Value>,
     ) -> many<Info> =
-        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, encryption, \
+        "SELECT service_name::text AS service_name, key::text AS key, item_id, version, revision, policy_type::text AS policy_type, policy_name::text AS policy_name, encryption, \
                 original_size, sealed_size, fingerprint, metadata, created_at, created_by, updated_at, updated_by, \
                 expires_at, deleted_at \
          FROM sgx.sealed_data_items \
@@ -202,29 +207,8 @@ nsl_core::queries! {
            AND (service_name, key) > ($5::text COLLATE \"C\", $6::text COLLATE \"C\") \
            AND key >= $3::text COLLATE \"C\" AND ($4::text IS NULL OR key < $4::text COLLATE \"C\") \
            AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > $7) \
+           AND ($9::jsonb IS NULL OR metadata @> $9::jsonb) \
          ORDER BY service_name, key LIMIT $8";
-
-    /// Removes rows that were deleted or expired before a time; a batch at a time, each with its event and audit row.
-    pub(crate) fn purge(tenant: TenantId, before: Timestamp, limit: i64) -> many<Written> =
-        "WITH old AS ( \
-             SELECT tenant_id, service_name, key FROM sgx.sealed_data_items \
-             WHERE tenant_id = $1 AND (deleted_at < $2 OR expires_at < $2) LIMIT $3 FOR UPDATE SKIP LOCKED), \
-         gone AS ( \
-             DELETE FROM sgx.sealed_data_items i USING old \
-             WHERE i.tenant_id = old.tenant_id AND i.service_name = old.service_name AND i.key = old.key \
-             RETURNING i.tenant_id, i.service_name, i.key, i.item_id, i.version, i.revision), \
-         event AS ( \
-             INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
-                 correlation_id, causation_id) \
-             SELECT core.uuid_v7(), tenant_id, 'sgx.item/' || item_id, revision + 1, 'sgx.item_purged', 1, \
-                 pg_catalog.jsonb_build_object('service', service_name, 'key', key, 'itemId', item_id, 'version', version), \
-                 '{}', 'system:sgx.purge', NULL, NULL FROM gone), \
-         audit AS ( \
-             INSERT INTO monitoring.audit_logs (id, tenant_id, service_name, action, resource_type, resource_id, user_id, \
-                 actor, session_id, ip_address, user_agent, request_id, result, details, metadata) \
-             SELECT core.uuid_v7(), tenant_id, 'sgx', 'CLEANUP_EXPIRED_DATA', 'sealed_item', service_name || '/' || key, NULL, \
-                 'system:sgx.purge', NULL, NULL, NULL, NULL, 'Success', NULL, '{}' FROM gone) \
-         SELECT version AS place FROM gone";
 
     /// Items in sight, counted up to 10,000; beyond that the planner's estimate for the whole table is told instead.
     pub(crate) fn count() -> one<Count> =

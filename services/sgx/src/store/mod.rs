@@ -6,6 +6,14 @@ pub(crate) mod attestations;
 pub(crate) mod content;
 /// The current version of each item.
 pub(crate) mod items;
+/// The events of one item's changes.
+pub(crate) mod log;
+/// Policies that tenants made.
+pub(crate) mod policies;
+/// How much a tenant may keep.
+pub(crate) mod quotas;
+/// What goes after the retention.
+pub(crate) mod retention;
 /// The root keys and their slots.
 pub(crate) mod roots;
 /// Rotations, and the wrapped data keys that they move.
@@ -16,6 +24,10 @@ pub(crate) mod scans;
 pub(crate) mod sealing_keys;
 /// The key that signs statements.
 pub(crate) mod statement_keys;
+/// What is kept per service.
+pub(crate) mod usage;
+/// One item with its versions, under a lock.
+pub(crate) mod versions;
 /// Whole rows, for what opens everything.
 pub(crate) mod whole;
 
@@ -26,10 +38,16 @@ pub const ALL: &[&[Checked]] = &[
     attestations::ALL,
     content::ALL,
     items::ALL,
+    log::ALL,
+    policies::ALL,
+    quotas::ALL,
+    retention::ALL,
     roots::ALL,
     rotations::ALL,
     scans::ALL,
     sealing_keys::ALL,
     statement_keys::ALL,
+    usage::ALL,
+    versions::ALL,
     whole::ALL,
 ];

@@ -133,6 +133,47 @@ async fn what_is_deleted_or_expired_is_not_listed() {
 }
 
 #[tokio::test]
+async fn metadata_are_searched_by_what_they_contain() {
+    let world = World::new().await;
+    for (key, metadata) in [
+        ("a", json!({"kind": "invoice", "year": 2026, "tags": ["x", "y"]})),
+        ("b", json!({"kind": "invoice", "year": 2025, "of": {"name": "Ann", "age": 7}})),
+        ("c", json!({"kind": "letter"})),
+        ("d", json!(null)),
+    ] {
+        let mut body = json!({"data": "aGk="});
+        if metadata.is_object() {
+            body["metadata"] = metadata;
+        }
+        world.put("demo", key).json(&body).send().await.expect(StatusCode::CREATED);
+    }
+    for (metadata, expected) in [
+        (json!({"kind": "invoice"}), vec!["demo/a", "demo/b"]),
+        (json!({"kind": "invoice", "year": 2026.0}), vec!["demo/a"]),
+        (json!({"tags": ["y"]}), vec!["demo/a"]),
+        (json!({"of": {"name": "Ann"}}), vec!["demo/b"]),
+        (json!({"kind": "' OR true --"}), vec![]),
+        (json!({}), vec!["demo/a", "demo/b", "demo/c"]),
+    ] {
+        let query = format!("?metadata={}", escape(&metadata.to_string()));
+        assert_eq!(listed(&world, &query).await, expected, "{metadata}");
+    }
+    // Pages join, and another filter narrows further.
+    let query = format!("?limit=1&metadata={}", escape(&json!({"kind": "invoice"}).to_string()));
+    let page = world.list(&query).send().await.expect(StatusCode::OK).json();
+    let next = format!("{query}&cursor={}", escape(page["nextCursor"].as_str().unwrap()));
+    assert_eq!(
+        (names(&page), listed(&world, &next).await),
+        (vec!["demo/a".to_owned()], vec!["demo/b".to_owned()])
+    );
+    assert_eq!(listed(&world, &(query + "&prefix=b")).await, ["demo/b"]);
+    for wrong in ["1", "[]", "{", "\"kind\"", "{\"a\":\"\\u0000\"}"] {
+        let response = world.list(&format!("?metadata={}", escape(wrong))).send().await;
+        assert_problem(&response, StatusCode::BAD_REQUEST, "core.invalid_query", "metadata");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_query_is_400_and_named() {
     let world = World::new().await;
     let cursor = |value: &Value| format!("?cursor={}", URL_SAFE_NO_PAD.encode(value.to_string()));

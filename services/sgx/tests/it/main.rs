@@ -28,8 +28,14 @@ mod items;
 mod keys;
 /// Listing.
 mod list;
+/// Sealing policies, and reads under their rules.
+mod policies;
 /// What was deleted or has expired is removed in the end.
 mod purge;
+/// Quotas, and statistics that are never counted.
+mod quotas;
+/// Bad input leaves its audit row.
+mod refusals;
 /// The root keys and their slots at the start.
 mod roots;
 /// Rotation of a tenant's sealing key.
@@ -46,6 +52,10 @@ mod statements;
 mod stream;
 /// Two tenants never meet.
 mod tenants;
+/// Copying and renaming.
+mod transfer;
+/// Versions: reading, listing, restoring and destroying them.
+mod versions;
 /// The service on a database of its own.
 mod world;
 

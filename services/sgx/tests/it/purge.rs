@@ -113,3 +113,87 @@ async fn a_purge_of_many_rows_leaves_none() {
     let events = "SELECT count(DISTINCT stream) FROM eventsourcing.events WHERE type = 'sgx.item_purged'";
     assert_eq!(world.number(events).await, 1201);
 }
+
+#[tokio::test]
+async fn former_versions_are_purged_after_the_retention() {
+    let world = World::new().await;
+    for value in ["one", "two"] {
+        world.store("demo", "k", value).await;
+    }
+    world.store("demo", "single", "x").await;
+    world.advance(days(60));
+    world.store("demo", "k", "three").await;
+    world.advance(days(60));
+    // Version 1 was superseded 120 days ago, version 2 60 days ago.
+    let settings = world.settings.clone();
+    let world = world.restart(settings).await;
+    eventually(LIMIT, "the first version is purged", async || {
+        world.number("SELECT count(*) FROM sgx.item_versions").await == 1
+    })
+    .await;
+    let left = world.rows("SELECT version FROM sgx.item_versions").await;
+    assert_eq!(left, [json!({"version": 2})]);
+    assert_eq!(world.value("demo", "k").await, "three");
+    assert_eq!(world.version("demo", "k", 2).await.text(), "two");
+    world.version("demo", "k", 1).await.expect(StatusCode::NOT_FOUND);
+    let events = world
+        .rows(
+            "SELECT e.version, e.data->>'below' AS below, e.data->>'key' AS key, e.actor, i.revision \
+             FROM eventsourcing.events e JOIN sgx.sealed_data_items i ON e.stream = 'sgx.item/' || i.item_id \
+             WHERE e.type = 'sgx.versions_purged'",
+        )
+        .await;
+    let event = json!({"version": 4, "below": "2", "key": "k", "actor": "system:sgx.purge", "revision": 4});
+    assert_eq!(events, [event]);
+    let audits =
+        "SELECT resource_id, actor, result FROM monitoring.audit_logs WHERE action = 'CLEANUP_OLD_VERSIONS'";
+    let audit = json!({"resource_id": "demo/k", "actor": "system:sgx.purge", "result": "Success"});
+    assert_eq!(world.rows(audits).await, [audit]);
+    // Whoever puts next counts on from there.
+    assert_eq!(world.store("demo", "k", "four").await.header("etag"), "\"4\"");
+    world.assert_events_match_items().await;
+    world.assert_usage_is_true().await;
+}
+
+#[tokio::test]
+async fn a_purged_item_takes_its_versions_along() {
+    let world = World::new().await;
+    for value in ["one", "two", "three"] {
+        world.store("demo", "k", value).await;
+    }
+    world.store("demo", "alive", "x").await;
+    let destroyed = json!({"service": "demo", "key": "k", "version": 1});
+    world.act("destroy", &destroyed).send().await.expect(StatusCode::OK);
+    world.advance(days(30));
+    world.store("demo", "k", "four").await;
+    world.delete("demo", "k").send().await.expect(StatusCode::NO_CONTENT);
+    let world = later(world, days(91)).await;
+    eventually(LIMIT, "the item is purged", async || keys(&world).await == ["alive"]).await;
+    assert_eq!(world.number("SELECT count(*) FROM sgx.item_versions").await, 0);
+    world.assert_usage_is_true().await;
+    let restore = json!({"service": "demo", "key": "k", "version": 3});
+    world.act("restore", &restore).send().await.expect(StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn old_attestations_are_purged() {
+    let world = World::new().await;
+    for (hours, count) in [(-24 * 91, 2), (-24 * 89, 1)] {
+        let sql = format!(
+            "INSERT INTO sgx.attestations (attestation_id, tenant_id, tee, accepted, report, quote_sha256, verified_by, \
+                 expires_at) \
+             SELECT gen_random_uuid(), '{}', 'sgx', true, '{{}}', '\\x00', 'test', '{}' FROM generate_series(1, {count})",
+            world.acme,
+            world.after(SignedDuration::from_hours(hours)),
+        );
+        assert_eq!(world.as_attacker(&sql).await, count);
+    }
+    let settings = world.settings.clone();
+    let world = world.restart(settings).await;
+    eventually(LIMIT, "the older ones are purged", async || {
+        world.number("SELECT count(*) FROM sgx.attestations").await == 1
+    })
+    .await;
+    let audits = "SELECT count(*) FROM monitoring.audit_logs WHERE action = 'CLEANUP_ATTESTATIONS'";
+    assert_eq!(world.number(audits).await, 2);
+}

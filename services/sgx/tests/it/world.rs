@@ -25,6 +25,7 @@ pub(crate) const OTHER_KEY: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b
 
 pub(crate) const ACME: &str = "acme";
 pub(crate) const ACME_READER: &str = "acme-reader";
+pub(crate) const ACME_WRITER: &str = "acme-writer";
 pub(crate) const OTHER: &str = "other";
 /// Of the tenant `default`.
 pub(crate) const OPERATOR: &str = "operator";
@@ -66,11 +67,12 @@ struct Tokens {
 #[async_trait]
 impl Authenticator for Tokens {
     async fn authenticate(&self, bearer: &str) -> Result<Principal, ApiError> {
-        let (tenant, permission) = match bearer {
-            ACME => (self.acme, "sgx:*"),
-            ACME_READER => (self.acme, "sgx:read"),
-            OTHER => (self.other, "sgx:*"),
-            OPERATOR => (TenantId::DEFAULT, "sgx:*"),
+        let (tenant, permission, role) = match bearer {
+            ACME => (self.acme, "sgx:*", "Operator"),
+            ACME_READER => (self.acme, "sgx:read", "Clerk"),
+            ACME_WRITER => (self.acme, "sgx:write", "Clerk"),
+            OTHER => (self.other, "sgx:*", "Operator"),
+            OPERATOR => (TenantId::DEFAULT, "sgx:*", "Operator"),
             _ => return Err(ApiError::unauthorized("test.unknown_token", "Nobody has this token.")),
         };
         Ok(Principal {
@@ -79,6 +81,7 @@ impl Authenticator for Tokens {
             session: Some(SESSION),
             name: bearer.to_owned(),
             permissions: Permissions::from_iter([permission]),
+            roles: vec![role.to_owned()],
         })
     }
 }
@@ -296,6 +299,61 @@ impl World {
 
     pub(crate) fn list(&self, query: &str) -> Request<'_> {
         self.app.get(&format!("/api/v1/sgx/items{query}")).bearer(ACME)
+    }
+
+    /// A request to do something to an item, such as `restore`.
+    pub(crate) fn act(&self, action: &str, body: &Value) -> Request<'_> {
+        self.app.post(&format!("/api/v1/sgx/item-actions/{action}")).bearer(ACME).json(body)
+    }
+
+    /// What stands after each change of usage, folded or not, against the tables themselves.
+    pub(crate) async fn assert_usage_is_true(&self) {
+        let odd = self
+            .rows(
+                "WITH told AS ( \
+                     SELECT tenant_id, service_name, sum(items) AS items, sum(versions) AS versions, sum(bytes) AS bytes \
+                     FROM (SELECT tenant_id, service_name, items, versions, bytes FROM sgx.usage \
+                           UNION ALL SELECT tenant_id, service_name, items, versions, bytes FROM sgx.usage_changes) u \
+                     GROUP BY tenant_id, service_name), \
+                 kept AS ( \
+                     SELECT tenant_id, service_name, sum(alive) AS items, count(*) FILTER (WHERE kept) AS versions, \
+                            sum(sealed_size) FILTER (WHERE kept) AS bytes \
+                     FROM (SELECT tenant_id, service_name, (deleted_at IS NULL)::int AS alive, \
+                                  destroyed_at IS NULL AS kept, sealed_size FROM sgx.sealed_data_items \
+                           UNION ALL SELECT tenant_id, service_name, 0, destroyed_at IS NULL, sealed_size \
+                           FROM sgx.item_versions) k \
+                     GROUP BY tenant_id, service_name) \
+                 SELECT service_name, told.items, told.versions, told.bytes, kept.items AS real_items, \
+                        kept.versions AS real_versions, kept.bytes AS real_bytes \
+                 FROM told FULL JOIN kept USING (tenant_id, service_name) \
+                 WHERE coalesce(told.items, 0) <> coalesce(kept.items, 0) \
+                    OR coalesce(told.versions, 0) <> coalesce(kept.versions, 0) \
+                    OR coalesce(told.bytes, 0) <> coalesce(kept.bytes, 0)",
+            )
+            .await;
+        assert_eq!(odd, Vec::<Value>::new());
+    }
+
+    /// Puts a value under a policy that has no rules, so that the former one is kept as a version.
+    pub(crate) async fn keep(&self, service: &str, key: &str, value: &str) -> Response {
+        let place = path(service, key) + "?policy=LongTerm";
+        let response = self.app.put(&place).bearer(ACME).bytes(BYTES, value.to_owned()).send().await;
+        assert!(response.status.is_success(), "{}", response.text());
+        response
+    }
+
+    /// A version of an item, as it is.
+    pub(crate) async fn version(&self, service: &str, key: &str, version: i64) -> Response {
+        let place = format!("{}?version={version}", path(service, key));
+        self.app.get(&place).bearer(ACME).header("accept", BYTES).send().await
+    }
+
+    /// The versions of an item that are kept, as [version, current, destroyed].
+    pub(crate) async fn versions(&self, service: &str, key: &str) -> Vec<Value> {
+        let place = path(service, key).replace("/items/", "/versions/");
+        let page = self.app.get(&place).bearer(ACME).send().await.expect(StatusCode::OK).json();
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|row| json!([row["version"], row["current"], row["destroyed"]])).collect()
     }
 
     /// Puts a value as it is, and expects it to be taken.

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::platform::Mode;
-use super::{LOGIN, Sgx, all_tenants};
+use super::{LOGIN, Sgx};
 use crate::Result;
 use crate::domain::attestation::{
     Collateral, Expectation, Genuine, Measurements, Quote, Reason, ReportData, answer_to,
@@ -156,25 +156,6 @@ impl Sgx {
         entry.details = quoted.as_ref().err().map(ToString::to_string);
         self.audits.record(caller, entry).await?;
         Ok(quoted.map_err(|error| AttestationError::NoQuote(error.to_string()))?)
-    }
-
-    /// Removes verdicts that expired longer ago than the retention; returns how many went.
-    pub(crate) async fn purge_attestations(&self) -> Result<u64> {
-        const STEP: u64 = 500;
-        let days = i64::from(self.config.database.data_retention_days);
-        let before = self.clock.now() - SignedDuration::from_hours(24 * days);
-        let mut purged = 0;
-        for tenant in all_tenants(&self.db).await? {
-            loop {
-                let gone =
-                    store::purge(&self.db.write(LOGIN, tenant), tenant, before, STEP.cast_signed()).await?;
-                purged += gone;
-                if gone < STEP {
-                    break;
-                }
-            }
-        }
-        Ok(purged)
     }
 }
 
