@@ -351,3 +351,71 @@ async fn a_scan_fails_where_something_is_not_as_it_should_be() {
     let shown = installation.run(&["sgx", "scan", "show", id, "--json"]);
     assert_eq!((shown.code, shown.json()["findings"].as_array().unwrap().len()), (Some(1), 2));
 }
+
+#[tokio::test]
+async fn versions_names_rules_and_limits() {
+    let installation = Installation::new().await;
+    let run = |arguments: &[&str]| installation.run(arguments);
+    let put = |arguments: &[&str], value: &[u8]| {
+        with_input(&installation, &[&["sgx", "put", "demo"], arguments].concat(), value)
+    };
+    for value in ["one", "two", "three"] {
+        put(&["k"], value.as_bytes()).success();
+    }
+    let versions = run(&["sgx", "history", "demo", "k", "--json"]).success().json();
+    assert_eq!((&versions[0]["version"], &versions[0]["current"]), (&3.into(), &true.into()));
+    assert_eq!(run(&["sgx", "get", "demo", "k", "--version", "1"]).success().text(), "one");
+    let restored = run(&["sgx", "restore", "demo", "k", "--version", "2"]).success();
+    assert!(restored.text().starts_with("Restored demo/k: version 4"), "{restored:?}");
+    assert_eq!(run(&["sgx", "get", "demo", "k"]).success().text(), "two");
+    run(&["sgx", "delete", "demo", "k"]).success();
+    run(&["sgx", "restore", "demo", "k"]).success();
+    assert_eq!(run(&["sgx", "get", "demo", "k"]).success().text(), "two");
+
+    run(&["sgx", "copy", "demo", "k", "copied", "--to-service", "other", "--version", "3"]).success();
+    assert_eq!(run(&["sgx", "get", "other", "copied"]).success().text(), "three");
+    let taken = run(&["sgx", "copy", "demo", "k", "copied", "--to-service", "other"]).failure();
+    assert!(taken.contains("sgx.target_exists"), "{taken}");
+    let renamed = run(&["sgx", "rename", "demo", "k", "renamed"]).success();
+    assert!(renamed.text().starts_with("Renamed demo/k to demo/renamed"), "{renamed:?}");
+    assert!(run(&["sgx", "get", "demo", "k"]).failure().contains("sgx.item_not_found"));
+
+    // What cannot be taken back is asked for first.
+    assert!(run(&["sgx", "destroy", "demo", "k", "--version", "1"]).failure().contains("--yes"));
+    let gone = run(&["sgx", "destroy", "demo", "k", "--version", "1", "--yes"]).success();
+    assert_eq!(gone.text(), "Destroyed demo/k: version 1\n");
+    assert!(run(&["sgx", "history", "demo", "k"]).success().text().contains("destroyed"));
+    let again = run(&["sgx", "restore", "demo", "k", "--version", "1"]).failure();
+    assert!(again.contains("sgx.version_destroyed"), "{again}");
+
+    let policies = run(&["sgx", "policies", "list"]).success();
+    assert!(policies.text().contains("HighSecurity") && policies.text().contains("attestation"));
+    let made = run(&["sgx", "policies", "create", "Twice", "--type", "CUSTOM", "--max-reads", "2"]).success();
+    assert_eq!(made.text(), "Made the policy Twice: CUSTOM, 2 reads\n");
+    put(&["ruled", "--policy", "Twice"], b"x").success();
+    for _ in 0..2 {
+        run(&["sgx", "get", "demo", "ruled"]).success();
+    }
+    assert!(run(&["sgx", "get", "demo", "ruled"]).failure().contains("sgx.reads_exhausted"));
+    let changed = run(&["sgx", "policies", "update", "Twice", "--allow-unseal", "false", "--json"]).success();
+    let changed = changed.json();
+    assert_eq!((&changed["maxReads"], &changed["allowUnseal"]), (&2.into(), &false.into()));
+    assert!(run(&["sgx", "policies", "update", "Twice"]).failure().contains("nothing to change"));
+    assert!(run(&["sgx", "policies", "delete", "LongTerm"]).failure().contains("sgx.builtin_policy"));
+    run(&["sgx", "policies", "show", "Twice"]).success();
+    run(&["sgx", "policies", "delete", "Twice"]).success();
+
+    put(&["found", "--metadata", r#"{"owner":"ops","tier":1}"#], b"x").success();
+    let found = run(&["sgx", "list", "--metadata", r#"{"owner":"ops"}"#, "--json"]).success().json();
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["key"]), (1, &"found".into()));
+
+    let set = run(&["sgx", "quota", "set", "--service", "small", "--max-items", "1", "--max-bytes", "1MiB"]);
+    assert_eq!(set.success().text(), "Limited service small to 1 items and 1.0 MiB sealed\n");
+    with_input(&installation, &["sgx", "put", "small", "a"], b"x").success();
+    let refused = with_input(&installation, &["sgx", "put", "small", "b"], b"x").failure();
+    assert!(refused.contains("sgx.quota_exceeded"), "{refused}");
+    let kept = run(&["sgx", "stat"]).success();
+    assert!(kept.text().contains("(all)") && kept.text().contains("of 1.0 MiB"), "{}", kept.text());
+    assert!(run(&["sgx", "quota", "list"]).success().text().contains("small"));
+    run(&["sgx", "quota", "remove", "--service", "small"]).success();
+}
