@@ -5,6 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what these functions unwrap is a failure of their test")]
 
+/// The enclave as a process of its own: what each has, says and withstands.
+mod apart;
+/// kill -9 of either process under writers.
+mod apart_kill;
 /// `nsl auth …`.
 mod auth_cli;
 /// Bodies that are too large.
@@ -23,6 +27,8 @@ mod kill;
 mod openapi;
 /// The binary as a process: started, signalled, looked at.
 mod program;
+/// A relay that records what passes.
+mod relay;
 /// Every route, by the OpenAPI document: who gets in and who does not.
 mod routes;
 /// What lies on the disk.
@@ -31,6 +37,8 @@ mod secrecy;
 mod serve;
 /// `nsl serve` on a test database.
 mod served;
+/// The API and the enclave as two processes.
+mod split;
 /// `nsl up`: start, reattach, refuse, stop.
 mod up;
 

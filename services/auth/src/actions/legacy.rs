@@ -17,12 +17,14 @@ use crate::store::{roles, users};
 pub(super) struct LegacyTokens {
     rules: LegacyRules,
     db: Db,
+    login: Login,
     clock: Clock,
 }
 
 impl LegacyTokens {
-    pub(super) fn new(base: &Base, secret: &[u8]) -> Self {
-        Self { rules: LegacyRules::new(secret), db: base.db.clone(), clock: base.clock.clone() }
+    pub(super) fn new(base: &Base, login: Login, secret: &[u8]) -> Self {
+        let (db, clock) = (base.db.clone(), base.clock.clone());
+        Self { rules: LegacyRules::new(secret), db, login, clock }
     }
 
     /// Whom a token stands for, in the tenant `default`: the legacy system has no other.
@@ -32,11 +34,11 @@ impl LegacyTokens {
         if now.as_second() >= identity.expires_at {
             return Err(Error::TokenExpired);
         }
-        let (tenant, read) = (TenantId::DEFAULT, self.db.read(Login::Api, TenantId::DEFAULT));
+        let (tenant, read) = (TenantId::DEFAULT, self.db.read(self.login, TenantId::DEFAULT));
         let LegacyIdentity { user, roles, .. } = identity;
         let id = match user.parse::<UserId>() {
             Ok(id) if users::exists(&read, id).await?.found => Some(id),
-            _ => users::by_username(&read, &user).await?.map(|known| known.id),
+            _ => users::id_by_username(&read, &user).await?.map(|known| known.id),
         };
         let Some(id) = id else {
             let known = roles::by_names(&read, tenant, &roles).await?;

@@ -108,7 +108,7 @@ impl State {
             name: grants.username.clone(),
             permissions: Permissions::default(),
         };
-        let minted = self.mint.first(Holder { user, tenant, session }, &grants, now)?;
+        let minted = self.mint.first(Holder { user, tenant, session }, &grants, now).await?;
         let caller = Caller::new(principal, origin);
         let (ip, agent) = (caller.origin.ip_address.as_deref(), caller.origin.user_agent.as_deref());
         let mut work = self.base.db.begin(Login::Api, &caller).await?;

@@ -44,7 +44,7 @@ impl State {
         let (user, _) = own_session(caller)?;
         let secret = TotpSecret::generate();
         let sealed =
-            self.sealer.seal(PURPOSE, &user.to_string(), secret.expose()).map_err(Error::internal)?;
+            self.sealer.seal(PURPOSE, &user.to_string(), secret.expose()).await.map_err(Error::Enclave)?;
         let enrolment = enrolment(&secret, &caller.principal.name)?;
         let mut work = self.base.db.begin(Login::Api, caller).await?;
         if let Some(before) = once.replay(&work, caller).await.map_err(Error::Idempotency)? {
@@ -72,7 +72,7 @@ impl State {
             Some(totp) => totp,
         };
         let now = self.base.clock.now();
-        let step = self.totp_secret(user, &totp)?.step_of(code.expose().trim(), now);
+        let step = self.totp_secret(user, &totp).await?.step_of(code.expose().trim(), now);
         let step = step.ok_or(CredentialError::TotpInvalid)?;
         let mut work = self.base.db.begin(Login::Api, caller).await?;
         if factors::confirm(&work, user, &totp.wrapped_secret, step, now).await? == 0 {
@@ -153,7 +153,7 @@ impl State {
         let _turn = self.guesses.turn(&user.to_string(), &block).await?;
         let standing = self.standing(Some(user), &block).await?;
         if !standing.is_locked(self.base.clock.now()) {
-            if let Some(code) = self.code(user, totp, code.expose())? {
+            if let Some(code) = self.code(user, totp, code.expose()).await? {
                 return Ok(code);
             }
             self.record_wrong_proof(caller, user, standing).await?;

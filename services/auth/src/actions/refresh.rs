@@ -39,7 +39,7 @@ impl State {
             .await?
             .ok_or(Error::RefreshTokenInvalid)?;
         let grants = self.under_policy(user, grants).await?;
-        let minted = self.mint.next(holder, &grants, (token, family.generation), now)?;
+        let minted = self.mint.next(holder, &grants, (token, family.generation), now).await?;
         let principal = Principal {
             tenant,
             user: Some(user),

@@ -48,7 +48,7 @@ impl State {
         let (token, token_hash) = mail_token();
         let (email, purpose) = (new.email.unwrap_or_default(), Purpose::EmailVerification);
         let mail = Mail { to: email.to_owned(), username: new.username.to_owned(), purpose, token };
-        let letter = self.wrap_mail(Some(&mail))?;
+        let letter = self.outbox.wrap(Some(&mail)).await?;
         let expires = now + VERIFICATION_LIVES;
 
         let mut work = self.base.db.begin(Login::Api, &caller).await?;

@@ -15,7 +15,7 @@ use crate::store::factors;
 use crate::store::users::Grants;
 
 /// What the wrapping binds a secret to, with its user.
-pub(super) const PURPOSE: &str = "auth.totp";
+pub(crate) const PURPOSE: &str = "auth.totp";
 /// What is left to a user whose roles need a second factor and who has none: their own account, to enrol one.
 const ENROLMENT: &str = "auth:self";
 
@@ -40,25 +40,30 @@ impl State {
             (None, Some(_)) => Err(Denial::TotpNotEnrolled),
             (Some(_), None) => Err(Denial::TotpRequired),
             (Some(totp), Some(code)) => {
-                self.code(user, &totp, code.expose())?.map(Some).ok_or(Denial::WrongCode)
+                self.code(user, &totp, code.expose()).await?.map(Some).ok_or(Denial::WrongCode)
             }
         })
     }
 
     /// What a text is as a code of the user, if it can be one.
-    pub(super) fn code(&self, user: UserId, totp: &factors::Totp, text: &str) -> crate::Result<Option<Code>> {
+    pub(super) async fn code(
+        &self,
+        user: UserId,
+        totp: &factors::Totp,
+        text: &str,
+    ) -> crate::Result<Option<Code>> {
         let text = text.trim();
         if totp::is_code(text) {
-            let secret = self.totp_secret(user, totp)?;
+            let secret = self.totp_secret(user, totp).await?;
             return Ok(secret.step_of(text, self.base.clock.now()).map(Code::Step));
         }
         Ok(self.backup_key.hash(user, text).map(Code::Backup))
     }
 
-    pub(super) fn totp_secret(&self, user: UserId, totp: &factors::Totp) -> crate::Result<TotpSecret> {
+    pub(super) async fn totp_secret(&self, user: UserId, totp: &factors::Totp) -> crate::Result<TotpSecret> {
         let sealed =
             SealedSecret { bytes: totp.wrapped_secret.clone(), root_key_id: totp.root_key_id.clone() };
-        let opened = self.sealer.open(PURPOSE, &user.to_string(), &sealed).map_err(Error::internal)?;
+        let opened = self.sealer.open(PURPOSE, &user.to_string(), &sealed).await.map_err(Error::Enclave)?;
         Ok(TotpSecret::from_bytes(opened))
     }
 

@@ -1,5 +1,6 @@
 //! The root key, and what stands directly under it: the wrapping of tenant keys and of other services' secrets.
 
+use async_trait::async_trait;
 use nsl_core::ApiError;
 use nsl_core::ids::TenantId;
 use nsl_core::ports::{SealedSecret, SecretSealer};
@@ -60,8 +61,9 @@ fn secret_place(purpose: &'static str, name: &str) -> Aad {
     Aad::new("nsl.sgx.secret.v1").text(purpose).text(name)
 }
 
+#[async_trait]
 impl SecretSealer for RootKey {
-    fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError> {
+    async fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError> {
         let sealed =
             self.secrets.seal_value(secret, &secret_key_place(purpose, name), &secret_place(purpose, name));
         let mut bytes = sealed.wrapped_data_key.to_vec();
@@ -69,7 +71,7 @@ impl SecretSealer for RootKey {
         Ok(SealedSecret { bytes, root_key_id: self.id.to_vec() })
     }
 
-    fn open(
+    async fn open(
         &self,
         purpose: &'static str,
         name: &str,
@@ -99,17 +101,18 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_secret_opens_only_under_its_purpose_and_name() {
+    #[tokio::test]
+    async fn a_secret_opens_only_under_its_purpose_and_name() {
         let mut config = SgxConfig::default();
         let key = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
         config.database.encryption_key = Some(Secret::new(key.to_owned()));
         let root = RootKey::from_config(&config).unwrap();
-        let sealed = root.seal("auth.signing-key", "a", b"secret").unwrap();
-        assert_eq!(&**root.open("auth.signing-key", "a", &sealed).unwrap(), b"secret");
-        assert!(root.open("auth.signing-key", "b", &sealed).is_err());
-        assert!(root.open("auth.totp", "a", &sealed).is_err());
+        let sealed = root.seal("auth.signing-key", "a", b"secret").await.unwrap();
+        assert_eq!(&**root.open("auth.signing-key", "a", &sealed).await.unwrap(), b"secret");
+        assert!(root.open("auth.signing-key", "b", &sealed).await.is_err());
+        assert!(root.open("auth.totp", "a", &sealed).await.is_err());
         let foreign = SealedSecret { root_key_id: vec![0; 8], ..sealed };
-        assert_eq!(root.open("auth.signing-key", "a", &foreign).unwrap_err().code, "sgx.foreign_root_key");
+        let refusal = root.open("auth.signing-key", "a", &foreign).await.unwrap_err();
+        assert_eq!(refusal.code, "sgx.foreign_root_key");
     }
 }
