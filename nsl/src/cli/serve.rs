@@ -36,10 +36,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     start_log(logging.format, &logging.level).map_err(anyhow::Error::msg)?;
     let roles = args.roles;
     let holds_keys = roles.has(Role::Sgx);
+    let pools = db::remote_pools(&config, &roles.logins())?;
     if holds_keys {
         hardening::apply();
     }
-    let pools = db::remote_pools(&config, &roles.logins())?;
     let process = tokio::select! {
         process = async {
             db::wait_until_ready(&pools).await?;

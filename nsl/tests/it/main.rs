@@ -7,6 +7,8 @@
 
 /// The enclave as a process of its own: what each has, says and withstands.
 mod apart;
+/// Requests through the API's process: the same as if there were one.
+mod apart_http;
 /// kill -9 of either process under writers.
 mod apart_kill;
 /// `nsl auth …`.
