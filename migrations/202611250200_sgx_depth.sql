@@ -248,6 +248,20 @@ CREATE TABLE sgx.attestations (
 COMMENT ON TABLE sgx.attestations IS 'Verdicts on quotes that were presented, with how long they count as fresh.';
 CREATE INDEX attestations_expires_at_idx ON sgx.attestations (expires_at);
 
+-- A batch is written whole or not at all: a statement says what it found, and this undoes it where that is not what it was
+-- prepared for. The class of the error tells the group commit to prepare again.
+CREATE FUNCTION sgx.as_prepared(ok boolean) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF ok THEN
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'a row changed between preparation and statement' USING ERRCODE = 'serialization_failure';
+END
+$function$;
+COMMENT ON FUNCTION sgx.as_prepared IS 'Undoes a statement whose rows are not what they were prepared for.';
+
 CREATE OR REPLACE FUNCTION sgx.apply_grants() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -263,6 +277,7 @@ BEGIN
         PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE, DELETE', own);
         PERFORM core.isolate(own::regclass, '{neo_enclave}');
     END LOOP;
+    PERFORM core.grant_if('{neo_enclave}', 'EXECUTE', 'FUNCTION sgx.as_prepared(boolean)');
     -- The enclave's own, of no tenant.
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_keys');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_slots');

@@ -1655,6 +1655,20 @@ CREATE TABLE sgx.attestations (
 COMMENT ON TABLE sgx.attestations IS 'Verdicts on quotes that were presented, with how long they count as fresh.';
 CREATE INDEX attestations_expires_at_idx ON sgx.attestations (expires_at);
 
+-- A batch is written whole or not at all: a statement says what it found, and this undoes it where that is not what it was
+-- prepared for. The class of the error tells the group commit to prepare again.
+CREATE FUNCTION sgx.as_prepared(ok boolean) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF ok THEN
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'a row changed between preparation and statement' USING ERRCODE = 'serialization_failure';
+END
+$function$;
+COMMENT ON FUNCTION sgx.as_prepared IS 'Undoes a statement whose rows are not what they were prepared for.';
+
 CREATE OR REPLACE FUNCTION sgx.apply_grants() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1670,6 +1684,7 @@ BEGIN
         PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE, DELETE', own);
         PERFORM core.isolate(own::regclass, '{neo_enclave}');
     END LOOP;
+    PERFORM core.grant_if('{neo_enclave}', 'EXECUTE', 'FUNCTION sgx.as_prepared(boolean)');
     -- The enclave's own, of no tenant.
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_keys');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_slots');
@@ -1677,7 +1692,23 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION sgx.apply_grants IS 'The rights on schema sgx.';
-INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250200, 'sgx_depth', '879299868180bff641bc24bc5a7483b6f5d9966a924bc336d1cf68975cbeb092', NULL);
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250200, 'sgx_depth', 'a9dafd77f1547b22fb81ffbe0a3a7d39bcfe6f4ec94f53084c61c6879c7f7c6f', NULL);
+COMMIT;
+\endif
+
+-- 202611250210_auth_revisions
+SELECT NOT EXISTS (SELECT FROM core.migrations WHERE version = 202611250210) AS pending \gset
+\if :pending
+BEGIN;
+-- What a login was decided by must still be so when its session starts: the password that was compared, the roles, the
+-- account's status. Whoever changes one of these raises the revision, and a login starts its session at the revision
+-- that it read, in one statement.
+
+ALTER TABLE auth.users
+    ADD COLUMN revision bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN auth.users.revision IS
+    'Raised by every change of what a login is decided by: password, status, memberships, roles. A stranger cannot raise it.';
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250210, 'auth_revisions', 'dea480d0082ebdaf2944df80887f6dcf6dd15634c596539f2c14852cf00732bd', NULL);
 COMMIT;
 \endif
 

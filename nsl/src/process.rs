@@ -16,7 +16,7 @@ use nsl_core::jobs::{JobError, Jobs, Stage};
 use nsl_core::ports::Ports;
 use nsl_core::telemetry::Metrics;
 use nsl_core::{Context, clock::Clock};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::enclave::EnclaveConfig;
@@ -129,13 +129,28 @@ impl Process {
     }
 }
 
-/// Waits for SIGINT or SIGTERM; both drain.
-pub(crate) async fn stop_signal() -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// SIGINT or SIGTERM; both drain.
+pub(crate) struct StopSignal {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignal {
+    /// From here on a signal is waited for, and ends nothing by itself.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
+
+    pub(crate) async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Waits for either.
+pub(crate) async fn stop_signal() -> anyhow::Result<()> {
+    StopSignal::listen()?.received().await;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nsl_core::config::LoggingConfig;
 use nsl_core::telemetry::start_log;
 
-use crate::process::{Process, stop_signal};
+use crate::process::{Process, StopSignal};
 use crate::roles::{Role, Roles};
 use crate::{db, hardening, settings};
 
@@ -40,12 +40,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if holds_keys {
         hardening::apply();
     }
+    let mut stop = StopSignal::listen()?;
     let process = tokio::select! {
         process = async {
             db::wait_until_ready(&pools).await?;
             Process::compose(&config, pools.clone(), &roles).await
         } => process?,
-        stopped = stop_signal() => return stopped,
+        () = stop.received() => return Ok(()),
     };
     let addresses = process.start().await?;
     let mode = holds_keys.then_some("simulation");
@@ -55,7 +56,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(address) = addresses.public {
         tracing::info!(%address, %roles, mode, "serving");
     }
-    stop_signal().await?;
+    stop.received().await;
     tracing::info!("draining");
     process.shut_down().await;
     Ok(())

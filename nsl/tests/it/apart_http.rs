@@ -26,7 +26,8 @@ fn raw(to: SocketAddr, line: &str, headers: &[&str], body: &str) -> Answer {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let headers: Vec<&str> = headers.iter().flat_map(|header| [*header, "\r\n"]).collect();
+    let headers = headers.concat();
     let request =
         format!("{line} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n{headers}{length}\r\n{body}");
     stream.write_all(request.as_bytes()).unwrap();

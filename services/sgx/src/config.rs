@@ -25,6 +25,8 @@ pub struct SealedDatabase {
     pub enable_integrity_checking: bool,
     /// Expired and deleted items are purged so many days after they became so.
     pub data_retention_days: u32,
+    /// How many versions of an item are kept, the current one among them.
+    pub keep_versions: u32,
     /// The largest value, in bytes.
     pub max_value_bytes: usize,
     /// 32 bytes, base64 or hex.
@@ -38,6 +40,7 @@ impl Default for SealedDatabase {
             enable_encryption: true,
             enable_integrity_checking: true,
             data_retention_days: 90,
+            keep_versions: 10,
             max_value_bytes: 1 << 20,
             encryption_key: None,
         }
@@ -69,6 +72,9 @@ impl SgxConfig {
         let limit = self.database.max_value_bytes;
         if !(1..=LARGEST_LIMIT).contains(&limit) {
             return Err(StartError::ValueLimit { limit, largest: LARGEST_LIMIT });
+        }
+        if self.database.keep_versions == 0 {
+            return Err(StartError::KeepVersions);
         }
         Ok(())
     }

@@ -18,6 +18,10 @@ pub(crate) enum Error {
     VersionConflict { current: Option<i64> },
     #[error("the value has more than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("the item {resource} is in the batch twice")]
+    Twice { resource: String },
+    #[error("the values together have more than {limit} bytes")]
+    AnswerTooLarge { limit: usize },
     #[error("{0}")]
     Invalid(#[from] Violation),
     #[error("the stored item is not what was sealed: {0}")]
@@ -53,6 +57,16 @@ impl Error {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "sgx.value_too_large",
                 format!("A value may have at most {limit} bytes (SGX:Database:MaxValueBytes); split it."),
+            ),
+            Self::Twice { resource } => ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "sgx.item_twice",
+                format!("The item {resource} is in this batch twice; put its last value only, or set atomic to false."),
+            ),
+            Self::AnswerTooLarge { limit } => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "sgx.answer_too_large",
+                format!("The values together have more than {limit} bytes; ask for fewer items at once."),
             ),
             Self::Invalid(violation) => {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, violation.code, violation.to_string())
@@ -94,6 +108,8 @@ pub enum StartError {
     ForeignRootKey { stored: String, given: String },
     #[error("SGX:Database:MaxValueBytes is {limit}; it takes 1 to {largest}")]
     ValueLimit { limit: usize, largest: usize },
+    #[error("SGX:Database:KeepVersions is 0; the current version counts as one, so it takes at least 1")]
+    KeepVersions,
     #[error(transparent)]
     Db(#[from] DbError),
 }

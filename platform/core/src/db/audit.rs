@@ -38,8 +38,8 @@ impl HotWrite for AuditWrite {
         row.tenant
     }
 
-    fn key(&self, _row: &AuditRow) -> Option<String> {
-        None
+    fn keys(&self, _row: &AuditRow) -> Vec<String> {
+        Vec::new()
     }
 
     fn weight(&self, row: &AuditRow) -> usize {

@@ -246,14 +246,28 @@ impl Db {
         Ok(pool.get().await?)
     }
 
+    /// The same for what sends its COMMIT along: a connection that died while it was idle must be known to be dead before,
+    /// since what becomes of a COMMIT on it cannot be told afterwards.
+    pub(super) async fn live_client(&self, login: Login) -> Result<Object, DbError> {
+        loop {
+            let client = self.client(login).await?;
+            // The connection's own task hears of the end, if it gets its turn.
+            tokio::task::yield_now().await;
+            if !client.is_closed() {
+                return Ok(client);
+            }
+            drop(Object::take(client));
+        }
+    }
+
     /// Single statements for one tenant, each in a transaction of its own and in one round trip.
     pub fn read(&self, login: Login, tenant: TenantId) -> Scoped<'_> {
-        Scoped { db: self, login, tenants: tenants_setting(&[tenant]) }
+        Scoped::over(self, login, tenants_setting(&[tenant]))
     }
 
     /// Single statements over several tenants: jobs that serve all of them.
     pub fn read_many(&self, login: Login, tenants: &[TenantId]) -> Scoped<'_> {
-        Scoped { db: self, login, tenants: tenants_setting(tenants) }
+        Scoped::over(self, login, tenants_setting(tenants))
     }
 
     /// One statement that writes for one tenant, alone in its transaction; a lost COMMIT is asked for.
@@ -263,7 +277,7 @@ impl Db {
 
     /// Single statements on tables that belong to no tenant (or that a login may read across tenants).
     pub fn global(&self, login: Login) -> Scoped<'_> {
-        Scoped { db: self, login, tenants: tenants_setting(&[]) }
+        Scoped::over(self, login, tenants_setting(&[]))
     }
 
     /// A unit of work of the caller, in the caller's tenant.
@@ -306,6 +320,12 @@ pub(super) fn tenants_setting(tenants: &[TenantId]) -> String {
 
 /// Sets the tenants for the rest of the transaction.
 pub(super) const SET_TENANTS: &str = "SELECT pg_catalog.set_config('nsl.tenants', $1, true)";
+/// The same for a statement of a group commit, whose plan finds rows by their keys and is made once.
+const SET_TENANTS_HOT: &str = "SELECT pg_catalog.set_config('nsl.tenants', $1, true), \
+                                      pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true), \
+                                      pg_catalog.set_config('enable_seqscan', 'off', true), \
+                                      pg_catalog.set_config('enable_hashjoin', 'off', true), \
+                                      pg_catalog.set_config('enable_mergejoin', 'off', true)";
 
 fn pool(endpoint: &Endpoint, login: Login, credentials: &Credentials) -> Result<Pool, TlsError> {
     let (user, password) = match credentials {
@@ -373,11 +393,17 @@ pub struct Scoped<'db> {
     db: &'db Db,
     login: Login,
     tenants: String,
+    begin: &'static str,
 }
 
 impl<'db> Scoped<'db> {
     pub(super) fn over(db: &'db Db, login: Login, tenants: String) -> Self {
-        Self { db, login, tenants }
+        Self { db, login, tenants, begin: SET_TENANTS }
+    }
+
+    /// What a group commit reads before its statement; planned as that is.
+    pub(super) fn hot(db: &'db Db, login: Login, tenants: String) -> Self {
+        Self { begin: SET_TENANTS_HOT, ..Self::over(db, login, tenants) }
     }
 
     async fn alone(
@@ -388,7 +414,7 @@ impl<'db> Scoped<'db> {
     ) -> Result<(Vec<Row>, u64), DbError> {
         let client = self.db.client(self.login).await?;
         // Both must be prepared first: a prepare in the middle would let COMMIT overtake the statement.
-        let set = client.prepare_cached(SET_TENANTS).await?;
+        let set = client.prepare_cached(self.begin).await?;
         let statement = client.prepare_cached(sql).await?;
         let tenants: [Param<'_>; 1] = [&self.tenants];
         let (begun, set, answer, committed) = tokio::join!(

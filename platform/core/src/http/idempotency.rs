@@ -63,6 +63,11 @@ impl IdempotencyKey {
 }
 
 impl Once {
+    /// Whether the request came with a key at all.
+    pub fn is_keyed(&self) -> bool {
+        self.key.is_some()
+    }
+
     fn key<'a>(&'a self, caller: &'a Caller) -> Option<Key<'a>> {
         let key = self.key.as_deref()?;
         Some(Key { tenant: caller.tenant(), principal: &caller.principal.name, key })

@@ -66,8 +66,8 @@ impl HotWrite for Counters {
         add.tenant
     }
 
-    fn key(&self, add: &Add) -> Option<String> {
-        Some(format!("{}/{}", add.tenant, add.name))
+    fn keys(&self, add: &Add) -> Vec<String> {
+        vec![format!("{}/{}", add.tenant, add.name)]
     }
 
     fn weight(&self, add: &Add) -> usize {

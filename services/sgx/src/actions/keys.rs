@@ -43,6 +43,10 @@ impl KeyRing {
         self.root.id()
     }
 
+    pub(crate) fn keyed_digest(&self, request: &[u8]) -> [u8; 32] {
+        self.root.keyed_digest(request)
+    }
+
     /// The key that new values of a tenant go under, with one wrap of it reserved. Made at first use; the next
     /// version is made before a key reaches its limit.
     pub(crate) async fn for_sealing(&self, tenant: TenantId) -> Result<Arc<SealingKey>> {
@@ -56,6 +60,11 @@ impl KeyRing {
                 return Ok(key);
             }
         }
+    }
+
+    /// Another process may have made another key active.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        self.active.write().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
     }
 
     /// A key by its version, for opening.

@@ -1,7 +1,15 @@
 //! Use cases: authorize → load → decide (domain) → store → event and audit → commit.
 
+/// Many items at once.
+mod batch;
+/// Reads in group commit.
+mod gets;
+/// What is known of the rows.
+mod heads;
 /// The tenants' sealing keys.
 mod keys;
+/// From a row to its value.
+mod opener;
 /// The health check: a real seal–unseal round trip.
 mod probe;
 /// Reading, listing, deleting.
@@ -20,18 +28,22 @@ use nsl_core::clock::Clock;
 use nsl_core::context::Base;
 use nsl_core::db::audit::AuditLog;
 use nsl_core::db::group::{Bounds, GroupCommit};
-use nsl_core::db::{Audit, AuditResult, Db, tenants};
+use nsl_core::db::{Audit, AuditResult, Db, DbError, tenants};
 use nsl_core::http::IfMatch;
 use nsl_core::ids::TenantId;
 use nsl_core::ports::SecurityEvents;
 use zeroize::Zeroizing;
 
+pub(crate) use batch::ToPut;
 pub(crate) use read::Listing;
 pub(crate) use write::{Item, PutDone};
 
+use self::gets::GetItems;
+use self::heads::Heads;
 use self::keys::KeyRing;
+use self::opener::Opener;
 use self::root::RootKey;
-use self::write::{LOGIN, Put, PutItems};
+use self::write::{LOGIN, Put, PutItems, Puts};
 use crate::config::SgxConfig;
 use crate::domain::{Address, Attributes};
 use crate::error::{Error, StartError};
@@ -43,7 +55,10 @@ pub struct Sgx {
     clock: Clock,
     config: SgxConfig,
     keys: Arc<KeyRing>,
+    heads: Arc<Heads>,
+    opener: Opener,
     puts: GroupCommit<PutItems>,
+    gets: GroupCommit<GetItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
 }
@@ -65,13 +80,24 @@ impl Sgx {
                 "SGX:Database:EnableEncryption is false: new values are stored as they are, unsealed"
             );
         }
-        let write = PutItems { keys: Arc::clone(&keys), encrypt };
+        let heads = Arc::new(Heads::new());
+        let write = PutItems {
+            keys: Arc::clone(&keys),
+            heads: Arc::clone(&heads),
+            encrypt,
+            keep_versions: i64::from(config.database.keep_versions),
+        };
+        let opener = Opener { keys: Arc::clone(&keys), plain: !encrypt };
+        let get = GetItems { opener: opener.clone() };
         Ok(Arc::new(Self {
             db: base.db.clone(),
             clock: base.clock.clone(),
             config,
             keys,
+            heads,
+            opener,
             puts: GroupCommit::start(&base.jobs, &base.db, LOGIN, write, Bounds::default()),
+            gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
         }))
@@ -96,24 +122,38 @@ impl Sgx {
         condition: IfMatch,
     ) -> Result<PutDone> {
         let now = self.clock.now();
+        self.check_put(&value, &attributes, now)?;
+        let place = address.clone();
+        let put = Put { address, value, attributes, condition, content: None };
+        let outcome = self.puts.submit(Puts { caller: caller.clone(), now, all: vec![put] }).await?;
+        match outcome {
+            Ok(done) => done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into()),
+            Err(refused) => {
+                self.refuse_put(caller, &place, &refused.error).await?;
+                Err(refused.error)
+            }
+        }
+    }
+
+    fn check_put(&self, value: &[u8], attributes: &Attributes, now: Timestamp) -> Result<()> {
         if value.len() > self.max_value_bytes() {
             return Err(Error::TooLarge { limit: self.max_value_bytes() });
         }
-        attributes.check(now)?;
-        let place = address.clone();
-        let put = Put { caller: caller.clone(), address, value, attributes, condition, now };
-        let outcome = self.puts.submit(put).await?;
-        match &outcome {
-            Ok(_) => {}
+        Ok(attributes.check(now)?)
+    }
+
+    /// Names a request without telling its values, should someone try to guess them.
+    pub(crate) fn keyed_digest(&self, request: &[u8]) -> [u8; 32] {
+        self.keys.keyed_digest(request)
+    }
+
+    /// What a refused put leaves.
+    async fn refuse_put(&self, caller: &Caller, place: &Address, error: &Error) -> Result<()> {
+        match error {
             // The tenant's sealing key is not what was stored.
-            Err(error @ Error::Integrity(reason)) => {
-                self.alarm(caller, "SEAL_ITEM", &place, error, reason).await?;
-            }
-            Err(error) => {
-                self.audit(caller, "SEAL_ITEM", place.resource(), AuditResult::Failure, Some(error)).await?;
-            }
+            Error::Integrity(reason) => self.alarm(caller, "SEAL_ITEM", place, error, reason).await,
+            _ => self.audit(caller, "SEAL_ITEM", place.resource(), AuditResult::Failure, Some(error)).await,
         }
-        outcome
     }
 
     /// An audit row of what writes nothing else.

@@ -1,6 +1,5 @@
 //! Reading, listing, deleting. A read is answered only after its audit row is committed.
 
-use jiff::Timestamp;
 use nsl_core::Caller;
 use nsl_core::db::{Audit, AuditResult, DbError};
 use nsl_core::http::{IfMatch, Limit};
@@ -8,9 +7,11 @@ use nsl_core::ports::{SecurityEvent, Severity};
 use uuid::Uuid;
 
 use super::Sgx;
+use super::gets::{Get, Got};
+use super::opener::{alive, size};
 use super::write::{Item, LOGIN};
 use crate::Result;
-use crate::domain::{Address, Binding, Opened, Stored, open};
+use crate::domain::{Address, Opened};
 use crate::error::Error;
 use crate::events::{self, ItemDeleted};
 use crate::store::items as store;
@@ -31,8 +32,16 @@ const MAX_ATTEMPTS: u32 = 8;
 impl Sgx {
     /// Opens an item.
     pub(crate) async fn get(&self, caller: &Caller, address: &Address) -> Result<(Item, Opened)> {
-        let found = self.load(caller, address).await;
-        self.answer(caller, "UNSEAL_ITEM", address, found).await
+        let get = Get { caller: caller.clone(), address: address.clone(), now: self.clock.now() };
+        match self.gets.submit(get).await? {
+            Got::Opened(opened) => Ok(*opened),
+            Got::Refused(error) => Err(error),
+            Got::Damaged(error) => self.answer(caller, "UNSEAL_ITEM", address, Err(error)).await,
+            Got::Apart => {
+                let found = self.load(caller, address).await;
+                self.answer(caller, "UNSEAL_ITEM", address, found).await
+            }
+        }
     }
 
     /// An item without its value.
@@ -117,6 +126,7 @@ impl Sgx {
             )
             .await?;
             if done.is_some() {
+                self.heads.forget(tenant, address);
                 self.db.recorded().notify_one();
                 return Ok(());
             }
@@ -124,51 +134,13 @@ impl Sgx {
         Err(DbError::Conflict("the item kept changing".to_owned()).into())
     }
 
+    /// Reads and opens one row on its own.
     async fn load(&self, caller: &Caller, address: &Address) -> Result<(Item, Opened)> {
         let tenant = caller.tenant();
         let row = store::sealed(&self.db.read(LOGIN, tenant), tenant, &address.service, &address.key)
             .await?
             .ok_or(Error::NotFound)?;
-        alive(row.deleted_at, None, self.clock.now())?;
-        let key = match row.sealing_key_version {
-            Some(version) => {
-                let key = self.keys.for_opening(tenant, version).await?;
-                Some(key.ok_or_else(|| Error::Integrity("its sealing key does not exist".to_owned()))?)
-            }
-            None => None,
-        };
-        let stored = Stored {
-            encryption: &row.encryption,
-            wrapped_data_key: row.wrapped_data_key.as_deref(),
-            sealed_data: row.sealed_data.as_deref().unwrap_or_default(),
-            original_size: row.original_size,
-            sealed_size: row.sealed_size,
-            fingerprint: &row.fingerprint,
-        };
-        // Bound to the address that was asked for: a row that lies elsewhere does not open here.
-        let binding = Binding {
-            tenant,
-            service: &address.service,
-            key: &address.key,
-            item_id: row.item_id,
-            version: row.version,
-            policy: &row.policy_type,
-            policy_name: None,
-            access: None,
-            content: None,
-            metadata: row.metadata.as_ref(),
-            created_at: row.created_at,
-            created_by: &row.created_by,
-            updated_at: row.updated_at,
-            updated_by: &row.updated_by,
-            expires_at: row.expires_at,
-        };
-        let key = key.as_ref().map(|key| (&key.kek, key.version));
-        let opened = open(&stored, &binding, key, !self.encrypts())
-            .map_err(|reason| Error::Integrity(reason.to_owned()))?;
-        // Only now: an expiry that was not sealed is a damage, and no expiry.
-        alive(None, row.expires_at, self.clock.now())?;
-        Ok((sealed_item(row), opened))
+        self.opener.open(tenant, address, row, self.clock.now()).await
     }
 
     /// Writes the audit row of a read, and raises what must not happen, before anything is answered.
@@ -217,16 +189,6 @@ impl Sgx {
     }
 }
 
-fn alive(deleted_at: Option<Timestamp>, expires_at: Option<Timestamp>, now: Timestamp) -> Result<()> {
-    if deleted_at.is_some() {
-        return Err(Error::NotFound);
-    }
-    if expires_at.is_some_and(|at| at <= now) {
-        return Err(Error::Expired);
-    }
-    Ok(())
-}
-
 /// The least text above every text with this prefix, in the order of bytes; None if there is none.
 fn after_prefix(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
@@ -241,28 +203,7 @@ fn after_prefix(prefix: &str) -> Option<String> {
     None
 }
 
-fn size(number: i32) -> usize {
-    usize::try_from(number).unwrap_or_default()
-}
-
 fn item(row: store::Info) -> Item {
-    Item {
-        service: row.service_name,
-        key: row.key,
-        version: row.version,
-        size: size(row.original_size),
-        sealed_size: size(row.sealed_size),
-        fingerprint: row.fingerprint,
-        policy: row.policy_type,
-        encryption: row.encryption,
-        metadata: row.metadata,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-        expires_at: row.expires_at,
-    }
-}
-
-fn sealed_item(row: store::Sealed) -> Item {
     Item {
         service: row.service_name,
         key: row.key,

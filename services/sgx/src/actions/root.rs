@@ -5,6 +5,7 @@ use nsl_core::ApiError;
 use nsl_core::ids::TenantId;
 use nsl_core::ports::{SealedSecret, SecretSealer};
 use nsl_crypto::aad::Aad;
+use nsl_crypto::digest::sha256;
 use nsl_crypto::envelope::{Kek, OpenError, WrappedKey};
 use nsl_crypto::key::Key256;
 use zeroize::Zeroizing;
@@ -17,6 +18,7 @@ pub struct RootKey {
     id: [u8; 8],
     tenant_keys: Kek,
     secrets: Kek,
+    requests: Key256,
 }
 
 impl RootKey {
@@ -27,12 +29,18 @@ impl RootKey {
             id: root.id(),
             tenant_keys: Kek::new(&root.derive(&[b"nsl.sgx.tenant-keys.v1"])),
             secrets: Kek::new(&root.derive(&[b"nsl.sgx.secrets.v1"])),
+            requests: root.derive(&[b"nsl.sgx.requests.v1"]),
         })
     }
 
     /// A public name for the key; tells nothing about it.
     pub(crate) fn id(&self) -> &[u8; 8] {
         &self.id
+    }
+
+    /// A name for a request that holds secrets, which nobody without the root key can try guesses against.
+    pub(crate) fn keyed_digest(&self, request: &[u8]) -> [u8; 32] {
+        *self.requests.derive(&[&sha256(request)]).expose()
     }
 
     pub(crate) fn wrap_tenant_key(&self, tenant: TenantId, version: i32, key: &Key256) -> WrappedKey {

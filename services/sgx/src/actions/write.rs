@@ -1,6 +1,6 @@
-//! Puts in group commit: look at the rows, decide, seal, and write what is still as it was looked at.
+//! Puts in group commit: know the rows, decide, seal, and write what is still as it was known.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,8 +14,9 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::heads::{Heads, Known};
 use super::keys::KeyRing;
-use crate::domain::{Address, Attributes, Binding, Current, Next, decide_put};
+use crate::domain::{Address, Attributes, Binding, Content, Next, decide_put};
 use crate::error::Error;
 use crate::events::{self, ItemPut};
 use crate::store::items as store;
@@ -23,14 +24,28 @@ use crate::store::items as store;
 /// The database login of everything here.
 pub(super) const LOGIN: Login = Login::Enclave;
 
-/// A put as it waits in the queue.
+/// One value to be put.
 pub(super) struct Put {
-    pub caller: Caller,
     pub address: Address,
     pub value: Zeroizing<Vec<u8>>,
     pub attributes: Attributes,
     pub condition: IfMatch,
+    /// The chunks that `value`, their summary, stands for.
+    pub content: Option<Content>,
+}
+
+/// Puts that take effect together or not at all, as they wait in the queue. Mostly one.
+pub(super) struct Puts {
+    pub caller: Caller,
     pub now: Timestamp,
+    pub all: Vec<Put>,
+}
+
+/// Why puts did not take effect: the first of them that was refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub index: usize,
+    pub error: Error,
 }
 
 /// An item as a write or a read answers it.
@@ -56,15 +71,12 @@ pub(crate) struct PutDone {
     pub is_new: bool,
 }
 
-/// A put between preparation and statement.
-pub(super) enum Prepared {
-    Refused(Error),
-    Sealed(Box<SealedPut>),
-}
-
 pub(super) struct SealedPut {
     next: Next,
+    /// One item more is kept: none was there, or a deleted one, which does not count.
+    adds_item: bool,
     item: Item,
+    policy_type: &'static str,
     created_by: String,
     key_version: Option<i32>,
     wrapped: Option<Vec<u8>>,
@@ -75,37 +87,48 @@ pub(super) struct SealedPut {
 
 pub(super) struct PutItems {
     pub keys: Arc<KeyRing>,
+    pub heads: Arc<Heads>,
     /// False: new values are stored as they are.
     pub encrypt: bool,
+    /// How many versions of an item are kept, the current one among them.
+    pub keep_versions: i64,
 }
 
 impl PutItems {
-    async fn seal(&self, put: &Put, current: Option<&Current>) -> Result<SealedPut, Error> {
-        let next = decide_put(current, &put.condition, Uuid::now_v7())
+    async fn seal(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        put: &Put,
+        known: Option<&Known>,
+    ) -> Result<SealedPut, Error> {
+        let current = known.map(|known| known.at(now));
+        let next = decide_put(current.as_ref(), &put.condition, Uuid::now_v7())
             .map_err(|current| Error::VersionConflict { current })?;
-        let tenant = put.caller.tenant();
-        let actor = &put.caller.principal.name;
+        let tenant = caller.tenant();
+        let actor = &caller.principal.name;
         // A deleted item that comes back was created now.
-        let (created_at, created_by) = match current {
-            Some(current) if !next.is_new => (current.created_at, current.created_by.clone()),
-            _ => (put.now, actor.clone()),
+        let (created_at, created_by) = match known {
+            Some(known) if !next.is_new => (known.created_at, known.created_by.clone()),
+            _ => (now, actor.clone()),
         };
+        let attributes = &put.attributes;
         let binding = Binding {
             tenant,
             service: &put.address.service,
             key: &put.address.key,
             item_id: next.item_id,
             version: next.version,
-            policy: put.attributes.policy.as_str(),
-            policy_name: None,
-            access: None,
-            content: None,
-            metadata: put.attributes.metadata.as_ref(),
+            policy: attributes.policy.as_str(),
+            policy_name: attributes.policy_name.as_deref(),
+            access: attributes.access.as_ref(),
+            content: put.content.as_ref().map(|content| content.id),
+            metadata: attributes.metadata.as_ref(),
             created_at,
             created_by: &created_by,
-            updated_at: put.now,
+            updated_at: now,
             updated_by: actor,
-            expires_at: put.attributes.expires_at,
+            expires_at: attributes.expires_at,
         };
         let (key_version, wrapped, sealed) = if self.encrypt {
             let key = self.keys.for_sealing(tenant).await?;
@@ -114,19 +137,23 @@ impl PutItems {
         } else {
             (None, None, put.value.to_vec())
         };
+        let (size, sealed_size) = match &put.content {
+            Some(content) => (content.size, content.sealed_size + sealed.len()),
+            None => (put.value.len(), sealed.len()),
+        };
         let item = Item {
             service: put.address.service.clone(),
             key: put.address.key.clone(),
             version: next.version,
-            size: put.value.len(),
-            sealed_size: sealed.len(),
+            size,
+            sealed_size,
             fingerprint: fingerprint(&sealed),
-            policy: binding.policy.to_owned(),
+            policy: attributes.policy_name.clone().unwrap_or_else(|| binding.policy.to_owned()),
             encryption: if self.encrypt { "aes-256-gcm" } else { "none" }.to_owned(),
-            metadata: put.attributes.metadata.clone(),
+            metadata: attributes.metadata.clone(),
             created_at,
-            updated_at: put.now,
-            expires_at: put.attributes.expires_at,
+            updated_at: now,
+            expires_at: attributes.expires_at,
         };
         let event = serde_json::to_value(ItemPut {
             service: &item.service,
@@ -141,46 +168,79 @@ impl PutItems {
             Error::Db(DbError::Refused { state: ItemPut::TYPE.to_owned(), text: error.to_string() })
         })?;
         let stream = events::stream(next.item_id);
-        Ok(SealedPut { next, item, created_by, key_version, wrapped, sealed, stream, event })
+        let policy_type = attributes.policy.as_str();
+        let adds_item = known.is_none_or(|known| known.deleted);
+        Ok(SealedPut {
+            next,
+            adds_item,
+            item,
+            policy_type,
+            created_by,
+            key_version,
+            wrapped,
+            sealed,
+            stream,
+            event,
+        })
+    }
+
+    /// Seals against what is known of the rows. A refusal stands only on what was read just now: another process may
+    /// have changed the row since this one learnt of it.
+    async fn seal_all(
+        &self,
+        read: &Scoped<'_>,
+        puts: &Puts,
+    ) -> Result<Result<Vec<SealedPut>, Refused>, DbError> {
+        let tenant = puts.caller.tenant();
+        let mut sealed = Vec::with_capacity(puts.all.len());
+        for (index, put) in puts.all.iter().enumerate() {
+            let known = self.heads.get(tenant, &put.address);
+            let outcome = self.seal(&puts.caller, puts.now, put, known.as_deref()).await;
+            let outcome = match outcome {
+                Err(Error::VersionConflict { .. }) => {
+                    let known = self.heads.read(read, tenant, &put.address).await?;
+                    self.seal(&puts.caller, puts.now, put, known.as_deref()).await
+                }
+                outcome => outcome,
+            };
+            match outcome {
+                Ok(put) => sealed.push(put),
+                Err(Error::Db(error)) => return Err(error),
+                Err(error) => return Ok(Err(Refused { index, error })),
+            }
+        }
+        Ok(Ok(sealed))
     }
 }
 
 impl HotWrite for PutItems {
-    type Command = Put;
-    type Outcome = Result<PutDone, Error>;
-    type Prepared = Vec<Prepared>;
+    type Command = Puts;
+    type Outcome = Result<Vec<PutDone>, Refused>;
+    type Prepared = Vec<Result<Vec<SealedPut>, Refused>>;
 
     const NAME: &'static str = "sgx.put";
 
-    fn tenant(&self, put: &Put) -> TenantId {
-        put.caller.tenant()
+    fn tenant(&self, puts: &Puts) -> TenantId {
+        puts.caller.tenant()
     }
 
-    fn key(&self, put: &Put) -> Option<String> {
-        // A service name has no slash, so this is unambiguous.
-        Some(format!("{}/{}/{}", put.caller.tenant(), put.address.service, put.address.key))
+    fn keys(&self, puts: &Puts) -> Vec<String> {
+        puts.all.iter().map(|put| super::heads::place(puts.caller.tenant(), &put.address)).collect()
     }
 
-    fn weight(&self, put: &Put) -> usize {
-        1024 + put.value.len()
+    fn weight(&self, puts: &Puts) -> usize {
+        puts.all.iter().map(|put| 1024 + put.value.len()).sum()
     }
 
-    async fn prepare(&self, read: &Scoped<'_>, puts: &[&Put]) -> Result<Vec<Prepared>, DbError> {
-        let tenants: Vec<TenantId> = puts.iter().map(|put| put.caller.tenant()).collect();
-        let services: Vec<&str> = puts.iter().map(|put| put.address.service.as_str()).collect();
-        let keys: Vec<&str> = puts.iter().map(|put| put.address.key.as_str()).collect();
-        let heads = store::heads(read, &tenants, &services, &keys).await?;
-        let mut heads: HashMap<usize, store::Head> =
-            heads.into_iter().map(|head| (usize::try_from(head.place).unwrap_or_default(), head)).collect();
-        let mut prepared = Vec::with_capacity(puts.len());
-        for (index, put) in puts.iter().enumerate() {
-            // WITH ORDINALITY counts from 1.
-            let current = heads.remove(&(index + 1)).map(|head| current(head, put.now));
-            prepared.push(match self.seal(put, current.as_ref()).await {
-                Ok(sealed) => Prepared::Sealed(Box::new(sealed)),
-                Err(Error::Db(error)) => return Err(error),
-                Err(refused) => Prepared::Refused(refused),
-            });
+    async fn prepare(&self, read: &Scoped<'_>, batch: &[&Puts]) -> Result<Self::Prepared, DbError> {
+        let mut places = Vec::with_capacity(batch.len());
+        for puts in batch {
+            places.extend(puts.all.iter().map(|put| (puts.caller.tenant(), &put.address)));
+        }
+        self.heads.learn(read, &places).await?;
+        let mut prepared = Vec::with_capacity(batch.len());
+        for puts in batch {
+            prepared.push(self.seal_all(read, puts).await?);
         }
         Ok(prepared)
     }
@@ -188,48 +248,74 @@ impl HotWrite for PutItems {
     async fn write(
         &self,
         batch: &Batch<'_>,
-        puts: &[&Put],
-        prepared: Vec<Prepared>,
+        commands: &[&Puts],
+        prepared: Self::Prepared,
     ) -> Result<Vec<Verdict<Self::Outcome>>, DbError> {
-        let rows: Vec<(&Put, &SealedPut)> = puts
+        let mut rows: Vec<Row<'_>> = commands
             .iter()
             .zip(&prepared)
-            .filter_map(|(put, prepared)| match prepared {
-                Prepared::Sealed(sealed) => Some((*put, &**sealed)),
-                Prepared::Refused(_) => None,
+            .filter_map(|(puts, prepared)| prepared.as_ref().ok().map(|sealed| (*puts, sealed)))
+            .flat_map(|(puts, sealed)| {
+                puts.all.iter().zip(sealed).map(|(put, sealed)| Row { puts, put, sealed })
             })
             .collect();
-        let mut written = vec![false; rows.len()];
+        // Every process goes through rows in the same order, so that two cannot wait for each other.
+        rows.sort_by(|a, b| a.order().cmp(&b.order()));
         if !rows.is_empty() {
-            for row in put_rows(batch, &rows).await? {
-                let index = usize::try_from(row.place - 1).unwrap_or(usize::MAX);
-                if let Some(flag) = written.get_mut(index) {
-                    *flag = true;
+            let written = put_rows(batch, &rows, self.keep_versions).await;
+            let tenants = rows.iter().map(|row| row.puts.caller.tenant());
+            if written.is_err() {
+                // What was known may be what is wrong: a row, or which key is active.
+                for tenant in tenants.collect::<BTreeSet<_>>() {
+                    self.keys.forget(tenant);
+                }
+                for row in &rows {
+                    self.heads.forget(row.puts.caller.tenant(), &row.put.address);
                 }
             }
+            written?;
+            for row in &rows {
+                self.heads.keep(row.puts.caller.tenant(), &row.put.address, row.known());
+            }
         }
-        let mut written = written.into_iter();
         Ok(prepared
             .into_iter()
-            .map(|prepared| match prepared {
-                Prepared::Refused(error) => Verdict::Done(Err(error)),
-                Prepared::Sealed(sealed) if written.next() == Some(true) => {
-                    Verdict::Done(Ok(PutDone { item: sealed.item, is_new: sealed.next.is_new }))
-                }
-                Prepared::Sealed(_) => Verdict::Again,
+            .map(|prepared| {
+                Verdict::Done(prepared.map(|sealed| {
+                    sealed
+                        .into_iter()
+                        .map(|sealed| PutDone { item: sealed.item, is_new: sealed.next.is_new })
+                        .collect()
+                }))
             })
             .collect())
     }
 }
 
-fn current(head: store::Head, now: Timestamp) -> Current {
-    Current {
-        item_id: head.item_id,
-        version: head.version,
-        revision: head.revision,
-        created_at: head.created_at,
-        created_by: head.created_by,
-        alive: head.deleted_at.is_none() && head.expires_at.is_none_or(|at| at > now),
+/// A put beside what it became.
+struct Row<'a> {
+    puts: &'a Puts,
+    put: &'a Put,
+    sealed: &'a SealedPut,
+}
+
+impl Row<'_> {
+    fn order(&self) -> (TenantId, &str, &str) {
+        (self.puts.caller.tenant(), &self.put.address.service, &self.put.address.key)
+    }
+
+    /// What stands at the address once this is written.
+    fn known(&self) -> Known {
+        let SealedPut { next, item, created_by, .. } = self.sealed;
+        Known {
+            item_id: next.item_id,
+            version: next.version,
+            revision: next.revision,
+            created_at: item.created_at,
+            created_by: created_by.clone(),
+            expires_at: item.expires_at,
+            deleted: false,
+        }
     }
 }
 
@@ -237,45 +323,83 @@ fn number(size: usize) -> i32 {
     i32::try_from(size).unwrap_or(i32::MAX)
 }
 
-async fn put_rows(batch: &Batch<'_>, rows: &[(&Put, &SealedPut)]) -> Result<Vec<store::Written>, DbError> {
-    fn column<'r, T>(rows: &[(&'r Put, &'r SealedPut)], of: impl Fn(&'r Put, &'r SealedPut) -> T) -> Vec<T> {
-        rows.iter().map(|(put, sealed)| of(put, sealed)).collect()
+/// How much of a service's room the rows take, by tenant and service.
+fn usage<'r>(rows: &'r [Row<'_>]) -> BTreeMap<(TenantId, &'r str), (i64, i64, i64)> {
+    let mut usage = BTreeMap::new();
+    for row in rows {
+        let (tenant, service, _) = row.order();
+        let (items, versions, bytes) = usage.entry((tenant, service)).or_insert((0, 0, 0));
+        *items += i64::from(row.sealed.adds_item);
+        *versions += 1;
+        *bytes += i64::try_from(row.sealed.item.sealed_size).unwrap_or(i64::MAX);
     }
-    store::put_items(
+    usage
+}
+
+async fn put_rows(batch: &Batch<'_>, rows: &[Row<'_>], keep_versions: i64) -> Result<(), DbError> {
+    fn column<'r, T>(rows: &'r [Row<'r>], of: impl Fn(&'r Row<'r>) -> T) -> Vec<T> {
+        rows.iter().map(of).collect()
+    }
+    let tenants = column(rows, |row| row.puts.caller.tenant());
+    let replaced: Vec<&Row<'_>> = rows.iter().filter(|row| row.sealed.next.revision > 1).collect();
+    let trimmed: Vec<&Row<'_>> = rows.iter().filter(|row| row.sealed.next.version > keep_versions).collect();
+    let usage = usage(rows);
+    let keys: BTreeSet<(TenantId, i32)> = rows
+        .iter()
+        .filter_map(|row| row.sealed.key_version.map(|version| (row.puts.caller.tenant(), version)))
+        .collect();
+    let sessions = column(rows, |row| row.puts.caller.principal.session.map(|id| id.to_string()));
+    let done = store::put_items(
         batch,
-        &column(rows, |put, _| put.caller.tenant()),
-        &column(rows, |_, sealed| sealed.item.service.as_str()),
-        &column(rows, |_, sealed| sealed.item.key.as_str()),
-        &column(rows, |_, sealed| sealed.next.item_id),
-        &column(rows, |_, sealed| sealed.next.version),
-        &column(rows, |_, sealed| sealed.next.revision),
-        &column(rows, |_, sealed| sealed.item.policy.as_str()),
-        &column(rows, |_, sealed| sealed.item.encryption.as_str()),
-        &column(rows, |_, sealed| sealed.key_version),
-        &column(rows, |_, sealed| sealed.wrapped.as_deref()),
-        &column(rows, |_, sealed| sealed.sealed.as_slice()),
-        &column(rows, |_, sealed| number(sealed.item.size)),
-        &column(rows, |_, sealed| number(sealed.item.sealed_size)),
-        &column(rows, |_, sealed| sealed.item.fingerprint.as_str()),
-        &column(rows, |_, sealed| sealed.item.metadata.as_ref()),
-        &column(rows, |_, sealed| sealed.item.created_at),
-        &column(rows, |_, sealed| sealed.created_by.as_str()),
-        &column(rows, |_, sealed| sealed.item.updated_at),
-        &column(rows, |put, _| put.caller.principal.name.as_str()),
-        &column(rows, |_, sealed| sealed.item.expires_at),
-        &column(rows, |_, _| Uuid::now_v7()),
-        &column(rows, |_, sealed| sealed.stream.as_str()),
-        &column(rows, |_, sealed| sealed.event.clone()),
-        &column(rows, |put, _| put.caller.origin.trace_id.as_deref()),
-        &column(rows, |_, _| Uuid::now_v7()),
-        &column(rows, |put, _| put.caller.principal.user),
-        &column(rows, |put, _| put.caller.principal.session.map(|id| id.to_string()))
-            .iter()
-            .map(Option::as_deref)
-            .collect::<Vec<_>>(),
-        &column(rows, |put, _| put.caller.origin.ip_address.as_deref()),
-        &column(rows, |put, _| put.caller.origin.user_agent.as_deref()),
-        &column(rows, |put, _| put.caller.origin.request_id.as_deref()),
+        &tenants,
+        &column(rows, |row| row.sealed.item.service.as_str()),
+        &column(rows, |row| row.sealed.item.key.as_str()),
+        &column(rows, |row| row.sealed.next.item_id),
+        &column(rows, |row| row.sealed.next.version),
+        &column(rows, |row| row.sealed.next.revision),
+        &column(rows, |row| row.sealed.policy_type),
+        &column(rows, |row| row.sealed.item.encryption.as_str()),
+        &column(rows, |row| row.sealed.key_version),
+        &column(rows, |row| row.sealed.wrapped.as_deref()),
+        &column(rows, |row| row.sealed.sealed.as_slice()),
+        &column(rows, |row| number(row.sealed.item.size)),
+        &column(rows, |row| number(row.sealed.item.sealed_size)),
+        &column(rows, |row| row.sealed.item.fingerprint.as_str()),
+        &column(rows, |row| row.sealed.item.metadata.as_ref()),
+        &column(rows, |row| row.sealed.item.created_at),
+        &column(rows, |row| row.sealed.created_by.as_str()),
+        &column(rows, |row| row.sealed.item.updated_at),
+        &column(rows, |row| row.puts.caller.principal.name.as_str()),
+        &column(rows, |row| row.sealed.item.expires_at),
+        &column(rows, |_| Uuid::now_v7()),
+        &column(rows, |row| row.sealed.stream.as_str()),
+        &column(rows, |row| row.sealed.event.clone()),
+        &column(rows, |row| row.puts.caller.origin.trace_id.as_deref()),
+        &column(rows, |_| Uuid::now_v7()),
+        &column(rows, |row| row.puts.caller.principal.user),
+        &sessions.iter().map(Option::as_deref).collect::<Vec<_>>(),
+        &column(rows, |row| row.puts.caller.origin.ip_address.as_deref()),
+        &column(rows, |row| row.puts.caller.origin.user_agent.as_deref()),
+        &column(rows, |row| row.puts.caller.origin.request_id.as_deref()),
+        &column(rows, |row| row.put.attributes.policy_name.as_deref()),
+        &column(rows, |row| row.put.attributes.access.as_ref()),
+        &column(rows, |row| row.put.content.as_ref().map(|content| content.id)),
+        &replaced.iter().map(|row| row.puts.caller.tenant()).collect::<Vec<_>>(),
+        &replaced.iter().map(|row| row.sealed.item.service.as_str()).collect::<Vec<_>>(),
+        &replaced.iter().map(|row| row.sealed.item.key.as_str()).collect::<Vec<_>>(),
+        &replaced.iter().map(|row| row.sealed.next.revision - 1).collect::<Vec<_>>(),
+        &replaced.iter().map(|row| row.sealed.item.updated_at).collect::<Vec<_>>(),
+        &trimmed.iter().map(|row| row.puts.caller.tenant()).collect::<Vec<_>>(),
+        &trimmed.iter().map(|row| row.sealed.next.item_id).collect::<Vec<_>>(),
+        &trimmed.iter().map(|row| row.sealed.next.version - keep_versions).collect::<Vec<_>>(),
+        &usage.keys().map(|(tenant, _)| *tenant).collect::<Vec<_>>(),
+        &usage.keys().map(|(_, service)| *service).collect::<Vec<_>>(),
+        &usage.values().map(|(items, _, _)| *items).collect::<Vec<_>>(),
+        &usage.values().map(|(_, versions, _)| *versions).collect::<Vec<_>>(),
+        &usage.values().map(|(_, _, bytes)| *bytes).collect::<Vec<_>>(),
+        &keys.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>(),
+        &keys.iter().map(|(_, version)| *version).collect::<Vec<_>>(),
     )
-    .await
+    .await?;
+    if done.ok { Ok(()) } else { Err(DbError::NoRow("sgx.put_items")) }
 }

@@ -111,10 +111,10 @@ impl From<Item> for ItemView {
 #[schema(as = sgx::OpenedItem)]
 pub(super) struct OpenedView {
     #[serde(flatten)]
-    item: ItemView,
+    pub(super) item: ItemView,
     /// Standard base64.
     #[schema(content_encoding = "base64")]
-    data: String,
+    pub(super) data: String,
 }
 
 /// Which items to list.
@@ -322,13 +322,7 @@ async fn read_value(
             let body = read_body(request, limit.div_ceil(3) * 4 + (64 << 10), limit).await?;
             let put: PutItem = json(&body)?;
             let data = Zeroizing::new(put.data);
-            let value = STANDARD.decode(data.as_bytes()).map(Zeroizing::new).map_err(|error| {
-                ApiError::bad_request(
-                    "sgx.invalid_base64",
-                    "data is not standard base64 (RFC 4648 §4, with padding).",
-                )
-                .at("/data", error.to_string())
-            })?;
+            let value = decode(&data)?;
             let policy = put.policy.unwrap_or_default();
             Ok((value, Attributes::new(put.metadata, policy, put.expires_at)))
         }
@@ -340,8 +334,19 @@ async fn read_value(
     }
 }
 
+/// A value out of JSON.
+pub(super) fn decode(data: &str) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    STANDARD.decode(data.as_bytes()).map(Zeroizing::new).map_err(|error| {
+        ApiError::bad_request(
+            "sgx.invalid_base64",
+            "data is not standard base64 (RFC 4648 §4, with padding).",
+        )
+        .at("/data", error.to_string())
+    })
+}
+
 /// Reads the body up to a limit; what declares itself larger is refused before a byte of it is read.
-async fn read_body(
+pub(super) async fn read_body(
     request: Request,
     limit: usize,
     value_limit: usize,

@@ -1,5 +1,7 @@
 //! Request and response types, thin handlers, routes.
 
+/// Many items in one request.
+mod batch;
 /// One item at a time, and lists of them.
 mod items;
 
@@ -32,12 +34,11 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
 
 /// Every route with its declaration; they answer only where [`router`] adds the service.
 pub(crate) fn routes() -> OpenApiRouter<Context> {
-    OpenApiRouter::new().routes(routes!(items::list_items)).routes(routes!(
-        items::put_item,
-        items::get_item,
-        items::head_item,
-        items::delete_item
-    ))
+    OpenApiRouter::new()
+        .routes(routes!(items::list_items))
+        .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
+        .routes(routes!(batch::batch_put))
+        .routes(routes!(batch::batch_get))
 }
 
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-nsl-encryption");

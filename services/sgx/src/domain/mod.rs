@@ -108,6 +108,9 @@ impl PolicyType {
 pub(crate) struct Attributes {
     pub metadata: Option<Value>,
     pub policy: PolicyType,
+    /// The policy that was named, and its rules as they are now.
+    pub policy_name: Option<String>,
+    pub access: Option<Value>,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -115,7 +118,7 @@ impl Attributes {
     /// With the times that PostgreSQL keeps (1 µs), so that an answer to a put is what a later get says.
     pub(crate) fn new(metadata: Option<Value>, policy: PolicyType, expires_at: Option<Timestamp>) -> Self {
         let kept = |at: Timestamp| Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
-        Self { metadata, policy, expires_at: expires_at.map(kept) }
+        Self { metadata, policy, policy_name: None, access: None, expires_at: expires_at.map(kept) }
     }
 
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Violation> {
@@ -151,14 +154,22 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
+/// The chunks of a streamed value, which are stored already.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub id: Uuid,
+    /// Bytes of the value.
+    pub size: usize,
+    /// Bytes of all sealed chunks.
+    pub sealed_size: usize,
+}
+
 /// What stands at an address before a change.
 #[derive(Clone, Debug)]
 pub(crate) struct Current {
     pub item_id: Uuid,
     pub version: i64,
     pub revision: i64,
-    pub created_at: Timestamp,
-    pub created_by: String,
     /// Neither deleted nor expired.
     pub alive: bool,
 }
@@ -364,14 +375,7 @@ mod tests {
     #[test]
     fn a_put_counts_on_and_respects_its_condition() {
         let fresh = Uuid::from_u128(7);
-        let mut current = Current {
-            item_id: Uuid::from_u128(1),
-            version: 2,
-            revision: 3,
-            created_at: Timestamp::UNIX_EPOCH,
-            created_by: String::new(),
-            alive: true,
-        };
+        let mut current = Current { item_id: Uuid::from_u128(1), version: 2, revision: 3, alive: true };
         let first = decide_put(None, &IfMatch::Any, fresh).unwrap();
         assert_eq!(first, Next { item_id: fresh, version: 1, revision: 1, is_new: true });
         let next = decide_put(Some(&current), &IfMatch::Versions(vec![2]), fresh).unwrap();

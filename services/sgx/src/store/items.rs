@@ -18,6 +18,10 @@ nsl_core::row! {
     pub(crate) struct Written { pub place: i64 }
 }
 nsl_core::row! {
+    /// That the statement was not undone.
+    pub(crate) struct AsPrepared { pub ok: bool }
+}
+nsl_core::row! {
     /// An item without its value.
     #[derive(Clone)]
     pub(crate) struct Info {
@@ -32,12 +36,13 @@ nsl_core::row! {
     /// The sealed value beside its [`Info`].
     #[expect(clippy::struct_field_names, reason = "a field is named as its column")]
     pub(crate) struct Sealed {
+        pub place: i64, pub held_back: bool,
         pub sealing_key_version: Option<i32>, pub wrapped_data_key: Option<Vec<u8>>, pub sealed_data: Option<Vec<u8>>,
-        pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub revision: i64,
-        pub policy_type: String, pub encryption: String, pub original_size: i32, pub sealed_size: i32,
-        pub fingerprint: String, pub metadata: Option<Value>, pub created_at: Timestamp, pub created_by: String,
-        pub updated_at: Timestamp, pub updated_by: String, pub expires_at: Option<Timestamp>,
-        pub deleted_at: Option<Timestamp>,
+        pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub policy_type: String,
+        pub policy_name: Option<String>, pub access: Option<Value>, pub content_id: Option<Uuid>, pub encryption: String,
+        pub original_size: i32, pub sealed_size: i32, pub fingerprint: String, pub metadata: Option<Value>,
+        pub created_at: Timestamp, pub created_by: String, pub updated_at: Timestamp, pub updated_by: String,
+        pub expires_at: Option<Timestamp>, pub deleted_at: Option<Timestamp>,
     }
 }
 nsl_core::row! {
@@ -51,7 +56,11 @@ nsl_core::queries! {
          JOIN sgx.sealed_data_items i ON i.tenant_id = input.tenant_id AND i.service_name = input.service_name \
               AND i.key = input.key";
 
-    /// Puts many items, each only if its row is still as it was prepared for, with an event and an audit row each.
+    /// Puts many items with an event and an audit row each, all of them or none: each row still as it was prepared for,
+    /// each sealing key still active. What is replaced moves to the former versions, and the oldest of those go.
+    ///
+    /// The arrays are read more than once rather than passed through a CTE: joining what was written back to its input
+    /// carried each sealed value three times through the executor.
     pub(crate) fn put_items(
         tenants: &[TenantId], services: &[&str], keys: &[&str], item_ids: &[Uuid], versions: &[i64], revisions: &[i64],
         policies: &[&str], encryptions: &[&str], key_versions: &[Option<i32>], wrapped: &[Option<&[u8]>], sealed: &[&[u8]],
@@ -60,46 +69,77 @@ nsl_core::queries! {
         expires_ats: &[Option<Timestamp>], event_ids: &[Uuid], streams: &[&str], event_data: &[Value],
         correlations: &[Option<&str>], audit_ids: &[Uuid], users: &[Option<UserId>], sessions: &[Option<&str>],
         ip_addresses: &[Option<&str>], user_agents: &[Option<&str>], request_ids: &[Option<&str>],
-    ) -> many<Written> =
-        "WITH input AS MATERIALIZED ( \
-             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[], $7::text[], \
-                 $8::text[], $9::int[], $10::bytea[], $11::bytea[], $12::int[], $13::int[], $14::text[], $15::jsonb[], \
-                 $16::timestamptz[], $17::text[], $18::timestamptz[], $19::text[], $20::timestamptz[], $21::uuid[], \
-                 $22::text[], $23::jsonb[], $24::text[], $25::uuid[], $26::uuid[], $27::text[], $28::text[], \
-                 $29::text[], $30::text[]) WITH ORDINALITY AS t ( \
-                 tenant_id, service_name, key, item_id, version, revision, policy_type, encryption, sealing_key_version, \
-                 wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, metadata, created_at, created_by, \
-                 updated_at, updated_by, expires_at, event_id, stream, event_data, correlation_id, audit_id, user_id, \
-                 session_id, ip_address, user_agent, request_id, place)), \
+        policy_names: &[Option<&str>], accesses: &[Option<&Value>], content_ids: &[Option<Uuid>],
+        replaced_tenants: &[TenantId], replaced_services: &[&str], replaced_keys: &[&str], replaced_revisions: &[i64],
+        replaced_at: &[Timestamp], trimmed_tenants: &[TenantId], trimmed_items: &[Uuid], trimmed_to: &[i64],
+        usage_tenants: &[TenantId], usage_services: &[&str], usage_items: &[i64], usage_versions: &[i64],
+        usage_bytes: &[i64], key_tenants: &[TenantId], active_keys: &[i32],
+    ) -> one<AsPrepared> =
+        "WITH replaced AS ( \
+             INSERT INTO sgx.item_versions (tenant_id, item_id, version, service_name, key, policy_type, policy_name, \
+                 access, encryption, sealing_key_version, wrapped_data_key, sealed_data, content_id, original_size, \
+                 sealed_size, fingerprint, metadata, created_at, updated_at, created_by, updated_by, expires_at, reads, \
+                 superseded_at) \
+             SELECT i.tenant_id, i.item_id, i.version, i.service_name, i.key, i.policy_type, i.policy_name, i.access, \
+                 i.encryption, i.sealing_key_version, i.wrapped_data_key, i.sealed_data, i.content_id, i.original_size, \
+                 i.sealed_size, i.fingerprint, i.metadata, i.created_at, i.updated_at, i.created_by, i.updated_by, \
+                 i.expires_at, i.reads, r.at \
+             FROM unnest($34::uuid[], $35::text[], $36::text[], $37::bigint[], $38::timestamptz[]) \
+                 AS r (tenant_id, service_name, key, revision, at) \
+             JOIN sgx.sealed_data_items i ON i.tenant_id = r.tenant_id AND i.service_name = r.service_name \
+                  AND i.key = r.key AND i.revision = r.revision AND i.sealed_data IS NOT NULL), \
+         trimmed AS ( \
+             DELETE FROM sgx.item_versions v \
+             USING unnest($39::uuid[], $40::uuid[], $41::bigint[]) AS t (tenant_id, item_id, version) \
+             WHERE v.tenant_id = t.tenant_id AND v.item_id = t.item_id AND v.version <= t.version \
+             RETURNING v.tenant_id, v.service_name, v.sealed_size), \
          written AS ( \
              INSERT INTO sgx.sealed_data_items AS i (tenant_id, service_name, key, item_id, version, revision, policy_type, \
                  encryption, sealing_key_version, wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, \
-                 metadata, created_at, created_by, updated_at, updated_by, expires_at) \
-             SELECT tenant_id, service_name, key, item_id, version, revision, policy_type, encryption, sealing_key_version, \
-                 wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, metadata, created_at, created_by, \
-                 updated_at, updated_by, expires_at FROM input ORDER BY place \
+                 metadata, created_at, created_by, updated_at, updated_by, expires_at, policy_name, access, content_id) \
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[], $7::text[], \
+                 $8::text[], $9::int[], $10::bytea[], $11::bytea[], $12::int[], $13::int[], $14::text[], $15::jsonb[], \
+                 $16::timestamptz[], $17::text[], $18::timestamptz[], $19::text[], $20::timestamptz[], $31::text[], \
+                 $32::jsonb[], $33::uuid[]) \
              ON CONFLICT (tenant_id, service_name, key) DO UPDATE SET version = excluded.version, \
                  revision = excluded.revision, policy_type = excluded.policy_type, encryption = excluded.encryption, \
                  sealing_key_version = excluded.sealing_key_version, wrapped_data_key = excluded.wrapped_data_key, \
                  sealed_data = excluded.sealed_data, original_size = excluded.original_size, \
                  sealed_size = excluded.sealed_size, fingerprint = excluded.fingerprint, metadata = excluded.metadata, \
                  created_at = excluded.created_at, created_by = excluded.created_by, updated_at = excluded.updated_at, \
-                 updated_by = excluded.updated_by, expires_at = excluded.expires_at, deleted_at = NULL \
+                 updated_by = excluded.updated_by, expires_at = excluded.expires_at, policy_name = excluded.policy_name, \
+                 access = excluded.access, content_id = excluded.content_id, reads = 0, deleted_at = NULL, \
+                 destroyed_at = NULL \
              WHERE i.item_id = excluded.item_id AND i.revision = excluded.revision - 1 \
-             RETURNING i.item_id, i.revision), \
-         done AS (SELECT input.* FROM input JOIN written USING (item_id, revision)), \
+             RETURNING 1), \
+         usage AS ( \
+             INSERT INTO sgx.usage_changes (tenant_id, service_name, items, versions, bytes) \
+             SELECT tenant_id, service_name, sum(items), sum(versions), sum(bytes) FROM ( \
+                 SELECT * FROM unnest($42::uuid[], $43::text[], $44::bigint[], $45::bigint[], $46::bigint[]) \
+                     AS u (tenant_id, service_name, items, versions, bytes) \
+                 UNION ALL SELECT tenant_id, service_name, 0, -1, -sealed_size FROM trimmed) AS change \
+             GROUP BY tenant_id, service_name), \
          event AS ( \
              INSERT INTO eventsourcing.events (id, tenant_id, stream, version, type, type_version, data, metadata, actor, \
                  correlation_id, causation_id) \
-             SELECT event_id, tenant_id, stream, revision, 'sgx.item_put', 1, event_data, '{}', updated_by, \
-                 correlation_id, request_id FROM done), \
+             SELECT id, tenant_id, stream, version, 'sgx.item_put', 1, data, '{}', actor, correlation_id, request_id \
+             FROM unnest($21::uuid[], $1::uuid[], $22::text[], $6::bigint[], $23::jsonb[], $19::text[], $24::text[], \
+                 $30::text[]) AS e (id, tenant_id, stream, version, data, actor, correlation_id, request_id)), \
          audit AS ( \
              INSERT INTO monitoring.audit_logs (id, tenant_id, service_name, action, resource_type, resource_id, user_id, \
                  actor, session_id, ip_address, user_agent, request_id, result, details, metadata) \
-             SELECT audit_id, tenant_id, 'sgx', 'SEAL_ITEM', 'sealed_item', service_name || '/' || key, user_id, \
-                 updated_by, session_id, ip_address, user_agent, request_id, 'Success', NULL, \
-                 pg_catalog.jsonb_build_object('version', version) FROM done) \
-         SELECT place FROM done";
+             SELECT id, tenant_id, 'sgx', 'SEAL_ITEM', 'sealed_item', service_name || '/' || key, user_id, actor, \
+                 session_id, ip_address, user_agent, request_id, 'Success', NULL, \
+                 pg_catalog.jsonb_build_object('version', version) \
+             FROM unnest($25::uuid[], $1::uuid[], $2::text[], $3::text[], $26::uuid[], $19::text[], $27::text[], \
+                 $28::text[], $29::text[], $30::text[], $5::bigint[]) \
+                 AS a (id, tenant_id, service_name, key, user_id, actor, session_id, ip_address, user_agent, request_id, \
+                 version)) \
+         SELECT sgx.as_prepared( \
+             (SELECT count(*) FROM written) = pg_catalog.cardinality($1::uuid[]) \
+             AND (SELECT count(*) FROM unnest($47::uuid[], $48::int[]) AS u (tenant_id, version) \
+                  JOIN sgx.sealing_keys k ON k.tenant_id = u.tenant_id AND k.version = u.version \
+                  WHERE k.state = 'active') = pg_catalog.cardinality($47::uuid[])) AS ok";
 
     /// Marks an item deleted if it is still as it was looked at, with its event and audit row.
     pub(crate) fn delete_item(
@@ -129,10 +169,24 @@ nsl_core::queries! {
          FROM sgx.sealed_data_items WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text";
 
     pub(crate) fn sealed(tenant: TenantId, service: &str, key: &str) -> opt<Sealed> =
-        "SELECT sealing_key_version, wrapped_data_key, sealed_data, service_name::text AS service_name, key::text AS key, item_id, version, \
-                revision, policy_type::text AS policy_type, encryption, original_size, sealed_size, fingerprint, metadata, \
-                created_at, created_by, updated_at, updated_by, expires_at, deleted_at \
+        "SELECT 1::bigint AS place, false AS held_back, sealing_key_version, wrapped_data_key, sealed_data, \
+                service_name::text AS service_name, key::text AS key, item_id, version, policy_type::text AS policy_type, \
+                policy_name::text AS policy_name, access, content_id, encryption, original_size, sealed_size, fingerprint, \
+                metadata, created_at, created_by, updated_at, updated_by, expires_at, deleted_at \
          FROM sgx.sealed_data_items WHERE tenant_id = $1 AND service_name = $2::text AND key = $3::text";
+
+    /// Many at once. What is large, streamed or under rules is held back, to be read on its own.
+    pub(crate) fn sealed_many(tenants: &[TenantId], services: &[&str], keys: &[&str], largest: i32) -> many<Sealed> =
+        "SELECT input.place, h.back AS held_back, i.sealing_key_version, i.wrapped_data_key, \
+                CASE WHEN h.back THEN NULL ELSE i.sealed_data END AS sealed_data, \
+                i.service_name::text AS service_name, i.key::text AS key, i.item_id, i.version, \
+                i.policy_type::text AS policy_type, i.policy_name::text AS policy_name, i.access, i.content_id, \
+                i.encryption, i.original_size, i.sealed_size, i.fingerprint, i.metadata, i.created_at, i.created_by, \
+                i.updated_at, i.updated_by, i.expires_at, i.deleted_at \
+         FROM unnest($1::uuid[], $2::text[], $3::text[]) WITH ORDINALITY AS input (tenant_id, service_name, key, place) \
+         JOIN sgx.sealed_data_items i ON i.tenant_id = input.tenant_id AND i.service_name = input.service_name \
+              AND i.key = input.key \
+         CROSS JOIN LATERAL (SELECT i.sealed_size > $4 OR i.access IS NOT NULL OR i.content_id IS NOT NULL) AS h (back)";
 
     /// Items in the order of (service, key) after a place. Ranges, not LIKE, which is not leakproof and would not use
     /// the index under row-level security.

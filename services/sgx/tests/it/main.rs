@@ -8,6 +8,8 @@ mod access;
 mod attack;
 /// Each operation's audit row, and events beside items.
 mod audit;
+/// Many items in one request; versions.
+mod batch;
 /// Conditions on the version, and writers that meet.
 mod conditions;
 /// The database goes away and comes back; the health check.
