@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::bodies::declare;
 use crate::relay::Relay;
+use crate::served::http;
 use crate::split::Split;
 
 /// Of an answer what a client decides by.
@@ -133,6 +134,10 @@ async fn every_request_is_answered_as_by_one_process() {
         compare(format!("GET {items}/SERVICE/value"), &[&token, "Accept: application/octet-stream"], "");
     assert_eq!(got.status, 200, "{got:?}");
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+    let document = async |at| -> Value {
+        http().get(format!("http://{at}/api/openapi.json")).send().await.unwrap().json().await.unwrap()
+    };
+    assert!(document(apart).await == document(together).await, "the documents differ");
 
     // What a client says about where it comes from is not believed.
     let database = split.remote.test.client("postgres").await.unwrap();
