@@ -175,6 +175,27 @@ CREATE TABLE sgx.secret_keys (
 );
 COMMENT ON TABLE sgx.secret_keys IS 'Keys that seal small secrets of other services, wrapped under a root key.';
 
+-- Between active and retired: what the key has wrapped is being moved. A retired key is kept, so that a row which comes
+-- back from an old backup is told from a damaged one; it seals nothing.
+ALTER TABLE sgx.sealing_keys
+    DROP CONSTRAINT sealing_keys_state_check,
+    ADD CONSTRAINT sealing_keys_state_check CHECK (state IN ('active', 'superseded', 'retired'));
+-- The first build called a key retired that still wrapped data keys.
+UPDATE sgx.sealing_keys SET state = 'superseded', retired_at = NULL WHERE state = 'retired';
+COMMENT ON COLUMN sgx.sealing_keys.state IS
+    'active: new values go under it; superseded: another one follows; retired: a rotation''s statement says that nothing is under it.';
+
+CREATE TABLE sgx.statement_keys (
+    name          text        NOT NULL,
+    public_key    bytea       NOT NULL,
+    sealed_key    bytea       NOT NULL,
+    secret_key_id bytea       NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT statement_keys_pkey PRIMARY KEY (name),
+    CONSTRAINT statement_keys_public_key_check CHECK (octet_length(public_key) = 32)
+);
+COMMENT ON TABLE sgx.statement_keys IS 'The Ed25519 key that signs completion statements, sealed under a key for secrets.';
+
 CREATE TABLE sgx.rotations (
     rotation_id  uuid        NOT NULL,
     tenant_id    uuid        NOT NULL,
@@ -184,7 +205,8 @@ CREATE TABLE sgx.rotations (
     state        text        NOT NULL DEFAULT 'running',
     total        bigint      NOT NULL,
     done         bigint      NOT NULL DEFAULT 0,
-    fence        text,
+    place        jsonb,
+    reason       varchar(500),
     failure      text,
     statement    text,
     requested_by text        NOT NULL,
@@ -197,6 +219,9 @@ CREATE TABLE sgx.rotations (
 );
 COMMENT ON TABLE sgx.rotations IS 'Rotations of sealing keys and of the root key, with how far they are and what they ended in.';
 COMMENT ON COLUMN sgx.rotations.statement IS 'The signed completion statement, a C2SP signed note.';
+COMMENT ON COLUMN sgx.rotations.place IS 'How far its walk over the rows is; another process goes on from here.';
+-- One at a time: of the tenant's keys, and of the root key, which the tenant `default` stands for.
+CREATE UNIQUE INDEX rotations_running_key ON sgx.rotations (tenant_id, (kind = 'root')) WHERE state = 'running';
 
 CREATE TABLE sgx.scans (
     scan_id      uuid        NOT NULL,
@@ -205,6 +230,7 @@ CREATE TABLE sgx.scans (
     total        bigint      NOT NULL,
     checked      bigint      NOT NULL DEFAULT 0,
     findings     bigint      NOT NULL DEFAULT 0,
+    place        jsonb,
     failure      text,
     requested_by text        NOT NULL,
     started_at   timestamptz NOT NULL DEFAULT now(),
@@ -214,6 +240,8 @@ CREATE TABLE sgx.scans (
     CONSTRAINT scans_state_check CHECK (state IN ('running', 'completed', 'failed'))
 );
 COMMENT ON TABLE sgx.scans IS 'Scans of everything a tenant has sealed against the seals and against the event log.';
+COMMENT ON COLUMN sgx.scans.place IS 'How far its walk is; another process goes on from here.';
+CREATE UNIQUE INDEX scans_running_key ON sgx.scans (tenant_id) WHERE state = 'running';
 CREATE TABLE sgx.scan_findings (
     tenant_id    uuid         NOT NULL,
     scan_id      uuid         NOT NULL,
@@ -282,6 +310,7 @@ BEGIN
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_keys');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_slots');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.secret_keys');
+    PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT', 'sgx.statement_keys');
 END
 $function$;
 COMMENT ON FUNCTION sgx.apply_grants IS 'The rights on schema sgx.';

@@ -7,7 +7,7 @@ CREATE FUNCTION auth.apply_enclave_grants() RETURNS void
 AS $function$
 BEGIN
     PERFORM core.grant_if('{neo_enclave}', 'SELECT', 'auth.revocations');
-    PERFORM core.grant_if('{neo_enclave}', 'SELECT (id, username, status)', 'auth.users');
+    PERFORM core.grant_if('{neo_enclave}', 'SELECT (id, username, status, revision)', 'auth.users');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT', 'auth.memberships');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT', 'auth.roles');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT', 'auth.role_permissions');

@@ -36,6 +36,7 @@ pub(crate) struct Process {
     inside: Option<Router>,
     line: EnclaveConfig,
     listen: SocketAddr,
+    mode: Option<&'static str>,
 }
 
 /// Where a process listens.
@@ -53,7 +54,7 @@ impl Process {
         let listen = http_config.listen;
         let base = Base { db, clock: Clock::system(), jobs: Jobs::new() };
         let sealed_at = if roles.is_enclave_apart() { line.listen } else { listen };
-        let Composition { public, inside, authenticator, checks } =
+        let Composition { public, inside, authenticator, checks, mode } =
             services::compose(config, &base, roles, &line, sealed_at).await?;
         let mut all: Vec<(&'static str, Arc<dyn HealthCheck>)> =
             vec![("postgresql", Arc::new(PostgresHealth::new(&base.db)))];
@@ -73,6 +74,7 @@ impl Process {
             context,
             line,
             listen,
+            mode,
         })
     }
 
@@ -86,6 +88,11 @@ impl Process {
 
     pub(crate) fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// How the enclave runs, where it is here: `simulation`, or on a platform.
+    pub(crate) fn mode(&self) -> Option<&'static str> {
+        self.mode
     }
 
     /// Starts to serve; returns the addresses.

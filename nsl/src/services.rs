@@ -11,7 +11,7 @@ use nsl_core::context::Base;
 use nsl_core::health::HealthCheck;
 use nsl_core::ports::{Authenticator, SecretSealer, SecurityEvents};
 use nsl_core::{ApiError, Service};
-use nsl_sgx::{RootKey, SgxConfig};
+use nsl_sgx::{RootRing, SgxConfig};
 
 use crate::enclave::EnclaveConfig;
 use crate::enclave::forward;
@@ -28,6 +28,8 @@ pub(crate) struct Composition {
     pub(crate) inside: Vec<Service>,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) checks: Vec<(&'static str, Arc<dyn HealthCheck>)>,
+    /// Of the enclave, where it is here.
+    pub(crate) mode: Option<&'static str>,
 }
 
 /// The enclave, as this process has it.
@@ -41,7 +43,7 @@ enum Enclave {
 /// Sealed storage before it serves: the root key is what others are sealed by.
 struct SealedStorage {
     config: SgxConfig,
-    root: Arc<RootKey>,
+    root: Arc<RootRing>,
 }
 
 /// Makes the services of these roles, and starts their loops.
@@ -52,7 +54,11 @@ pub(crate) async fn compose(
     line: &EnclaveConfig,
     listen: SocketAddr,
 ) -> anyhow::Result<Composition> {
-    let enclave = Enclave::of(config, roles, line, listen)?;
+    let enclave = Enclave::of(config, base, roles, line, listen).await?;
+    let mode = match &enclave {
+        Enclave::Here(SealedStorage { root, .. }) => Some(root.mode().as_str()),
+        Enclave::Elsewhere(_) | Enclave::Unneeded => None,
+    };
     let security = nsl_monitoring::security_events();
     let sections = nsl_auth::Sections::read(config)?;
     let mut services = Services::default();
@@ -63,7 +69,7 @@ pub(crate) async fn compose(
     let authenticator = authentication(base, roles, sections, &enclave, &security, &mut services).await?;
     match enclave {
         Enclave::Here(SealedStorage { config, root }) => {
-            let mut sgx = nsl_sgx::service(base, config, root, security).await?;
+            let mut sgx = nsl_sgx::service(base, config, root, security)?;
             let place = match services.offered.take() {
                 Some(offered) => {
                     sgx.root = sgx.root.merge(inside::router(offered));
@@ -93,7 +99,7 @@ pub(crate) async fn compose(
         }
     }
     let Services { public, inside, checks, .. } = services;
-    Ok(Composition { public, inside, authenticator, checks })
+    Ok(Composition { public, inside, authenticator, checks, mode })
 }
 
 /// Whoever checks credentials in this process; authentication itself where it is served here.
@@ -134,7 +140,13 @@ async fn authentication(
 }
 
 impl Enclave {
-    fn of(config: &Config, roles: &Roles, line: &EnclaveConfig, listen: SocketAddr) -> anyhow::Result<Self> {
+    async fn of(
+        config: &Config,
+        base: &Base,
+        roles: &Roles,
+        line: &EnclaveConfig,
+        listen: SocketAddr,
+    ) -> anyhow::Result<Self> {
         let sgx: SgxConfig = config.section("SGX")?;
         if roles.has(Role::Sgx) {
             if !sgx.database.enable_encryption && !listen.ip().is_loopback() {
@@ -143,7 +155,7 @@ impl Enclave {
                      unsealed values are not served to a network; turn encryption on, or listen on 127.0.0.1"
                 );
             }
-            let root = Arc::new(RootKey::from_config(&sgx)?);
+            let root = Arc::new(RootRing::open(base, &sgx).await?);
             return Ok(Self::Here(SealedStorage { config: sgx, root }));
         }
         holds_nothing_of_the_enclave(config, &sgx, roles)?;

@@ -12,7 +12,7 @@ use axum::http::{Method, StatusCode};
 use nsl_auth::{JwtConfig, Sections, bootstrap};
 use nsl_core::config::{Secret, fresh};
 use nsl_core::ports::Ports;
-use nsl_sgx::{RootKey, SgxConfig};
+use nsl_sgx::{RootRing, SgxConfig};
 use nsl_testkit::{Composition, Response, TestApp, TestDb};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -44,13 +44,13 @@ impl World {
         let app = TestApp::new(base, async |base| {
             let mut sgx = SgxConfig::default();
             sgx.database.encryption_key = Some(fresh()?);
-            let root = Arc::new(RootKey::from_config(&sgx)?);
+            let root = Arc::new(RootRing::open(base, &sgx).await?);
             let jwt = JwtConfig { secret_key: Some(fresh()?), ..JwtConfig::default() };
             let sections = Sections { jwt, ..Sections::default() };
             let security = nsl_monitoring::security_events();
             let auth =
                 nsl_auth::service(base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await?;
-            let sgx = nsl_sgx::service(base, sgx, root, security).await?;
+            let sgx = nsl_sgx::service(base, sgx, root, security)?;
             Ok(Composition {
                 services: vec![
                     auth.service,

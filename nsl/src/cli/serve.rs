@@ -35,9 +35,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let logging: LoggingConfig = config.section("Logging")?;
     start_log(logging.format, &logging.level).map_err(anyhow::Error::msg)?;
     let roles = args.roles;
-    let holds_keys = roles.has(Role::Sgx);
     let pools = db::remote_pools(&config, &roles.logins())?;
-    if holds_keys {
+    if roles.has(Role::Sgx) {
         hardening::apply();
     }
     let mut stop = StopSignal::listen()?;
@@ -49,7 +48,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         () = stop.received() => return Ok(()),
     };
     let addresses = process.start().await?;
-    let mode = holds_keys.then_some("simulation");
+    let mode = process.mode();
     if let Some(address) = addresses.enclave {
         tracing::info!(%address, %roles, mode, "serving other processes");
     }

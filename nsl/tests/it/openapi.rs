@@ -8,7 +8,7 @@ use nsl_auth::{JwtConfig, Sections};
 use nsl_core::Service;
 use nsl_core::config::fresh;
 use nsl_core::http::document;
-use nsl_sgx::{RootKey, SgxConfig};
+use nsl_sgx::{RootRing, SgxConfig};
 use nsl_testkit::TestDb;
 use serde_json::Value;
 
@@ -68,13 +68,13 @@ async fn services(test: &TestDb) -> Vec<Service> {
     let base = test.base();
     let mut sgx = SgxConfig::default();
     sgx.database.encryption_key = Some(fresh().unwrap());
-    let root = Arc::new(RootKey::from_config(&sgx).unwrap());
+    let root = Arc::new(RootRing::open(&base, &sgx).await.unwrap());
     let jwt = JwtConfig { secret_key: Some(fresh().unwrap()), ..JwtConfig::default() };
     let sections = Sections { jwt, ..Sections::default() };
     let security = nsl_monitoring::security_events();
     let auth =
         nsl_auth::service(&base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await.unwrap();
-    let sgx = nsl_sgx::service(&base, sgx, root, security).await.unwrap();
+    let sgx = nsl_sgx::service(&base, sgx, root, security).unwrap();
     vec![auth.service, sgx, nsl_monitoring::service(&base), nsl_eventsourcing::service(&base)]
 }
 

@@ -165,7 +165,7 @@ async fn a_database_that_is_behind_or_absent_is_named() {
 }
 
 #[tokio::test]
-async fn a_root_key_that_the_database_was_not_sealed_under_is_refused() {
+async fn a_key_that_opens_no_slot_of_the_root_key_is_refused() {
     let mut remote = Remote::new().await;
     let served = remote.serve().await;
     let client = Client::new(&served.url).unwrap();
@@ -174,7 +174,7 @@ async fn a_root_key_that_the_database_was_not_sealed_under_is_refused() {
     drop(served);
     remote.sandbox.set("SGX_ENCRYPTION_KEY", fresh().unwrap().expose());
     let stderr = remote.sandbox.run(&["serve", "--port", "0"]).failure();
-    assert!(stderr.contains("another root key") && stderr.contains("SGX_ENCRYPTION_KEY"), "{stderr}");
+    assert!(stderr.contains("opens the root key") && stderr.contains("SGX_ENCRYPTION_KEY"), "{stderr}");
 }
 
 /// Everything that `nsl serve` needs but a database.

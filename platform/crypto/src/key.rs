@@ -16,6 +16,7 @@ pub const KEY_LEN: usize = 32;
 /// The labels keep ids and derived keys apart: neither can be had by asking for the other.
 const DERIVE_LABEL: &[u8] = b"nsl.derive.v1";
 const ID_LABEL: &[u8] = b"nsl.key-id.v1";
+const PLATFORM_LABEL: &[u8] = b"nsl.platform-key.v1";
 
 /// A text is no key. It never carries the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -52,6 +53,11 @@ impl Key256 {
         let key = Self::filled(|out| out.copy_from_slice(&bytes));
         bytes.zeroize();
         key
+    }
+
+    /// A key from what the platform gives an enclave: 128 uniform bits (Intel SDM, EGETKEY).
+    pub fn from_platform(material: &[u8; 16]) -> Self {
+        Self::filled(|out| hkdf_sha256(PLATFORM_LABEL, material, &[], out))
     }
 
     /// Reads a configured key: 64 hex digits, or the 44 characters of padded standard base64, of exactly 32
@@ -171,6 +177,19 @@ mod tests {
             hex::encode(counting().derive(&[b"sgx", &[1]]).expose()),
             "6376b74e568064ae3ff8f0dcc11013a47a9baab8bd7b9e3b87d8d90e0043e363"
         );
+    }
+
+    /// By RFC 5869 with the label as salt: an enclave has to open its slot after an upgrade of this program.
+    #[test]
+    fn a_key_of_the_platform_is_frozen() {
+        let prk = {
+            let salt = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"nsl.platform-key.v1");
+            aws_lc_rs::hmac::sign(&salt, &[7; 16])
+        };
+        let prk = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, prk.as_ref());
+        let expected = aws_lc_rs::hmac::sign(&prk, &[1]);
+        assert_eq!(Key256::from_platform(&[7; 16]).expose(), expected.as_ref());
+        assert_ne!(Key256::from_platform(&[7; 16]).id(), Key256::from_platform(&[8; 16]).id());
     }
 
     #[test]

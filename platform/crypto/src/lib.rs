@@ -17,6 +17,8 @@ pub mod envelope;
 pub mod key;
 // RFC 6962 Merkle tree hashes.
 pub mod merkle;
+// Signed notes: texts with Ed25519 signatures, as transparency logs publish them.
+pub mod note;
 // Argon2id password hashes as PHC strings.
 pub mod password;
 // Random bytes from the system.

@@ -30,6 +30,41 @@ pub fn root(leaf_hashes: &[Sha256Digest]) -> Sha256Digest {
     }
 }
 
+/// The root over leaves that come one at a time, in memory that grows with the logarithm of their number: the stack of
+/// the full subtrees so far, as an append-only log keeps it.
+#[derive(Debug, Clone, Default)]
+pub struct RootHasher {
+    subtrees: Vec<(u32, Sha256Digest)>,
+    leaves: u64,
+}
+
+impl RootHasher {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the hash of the next leaf.
+    pub fn push(&mut self, leaf_hash: Sha256Digest) {
+        let mut top = (0, leaf_hash);
+        while let Some((level, left)) = self.subtrees.pop_if(|(level, _)| *level == top.0) {
+            top = (level + 1, node_hash(&left, &top.1));
+        }
+        self.subtrees.push(top);
+        self.leaves += 1;
+    }
+
+    /// How many leaves there were.
+    pub fn leaves(&self) -> u64 {
+        self.leaves
+    }
+
+    /// The root over the leaves so far.
+    pub fn root(&self) -> Sha256Digest {
+        let right_to_left = self.subtrees.iter().rev().map(|(_, hash)| *hash);
+        right_to_left.reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(|| sha256(&[]))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,24 +95,16 @@ mod tests {
         }
     }
 
-    /// The same root by another way: a stack of full subtrees, as an append-only log keeps it.
-    fn root_by_stack(leaves: &[Sha256Digest]) -> Sha256Digest {
-        let mut stack: Vec<(u32, Sha256Digest)> = Vec::new();
-        for leaf in leaves {
-            let mut top = (0, *leaf);
-            while let Some((level, left)) = stack.pop_if(|(level, _)| *level == top.0) {
-                top = (level + 1, node_hash(&left, &top.1));
-            }
-            stack.push(top);
-        }
-        let right_to_left = stack.into_iter().rev().map(|(_, hash)| hash);
-        right_to_left.reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(|| sha256(&[]))
-    }
-
     proptest! {
         #[test]
         fn both_ways_agree(leaves in proptest::collection::vec(any::<[u8; 32]>(), 0..70)) {
-            prop_assert_eq!(root(&leaves), root_by_stack(&leaves));
+            let mut hasher = RootHasher::new();
+            for (taken, leaf) in leaves.iter().enumerate() {
+                prop_assert_eq!(root(&leaves[..taken]), hasher.root());
+                hasher.push(*leaf);
+            }
+            prop_assert_eq!(root(&leaves), hasher.root());
+            prop_assert_eq!(leaves.len() as u64, hasher.leaves());
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Password hashes: Argon2id (RFC 9106) as PHC strings. Rules for passwords, and how many logins may hash at
 //! once (each takes 19 MiB), belong to the caller.
 
-use argon2::password_hash::{self, phc::PasswordHash};
-use argon2::{
-    ARGON2ID_IDENT, Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version,
-};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
 
+use crate::digest::constant_time_eq;
 use crate::random;
 
 /// The parameters of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane; 32 bytes of
@@ -17,6 +17,9 @@ const PARAMS: Params = match Params::new(19_456, 2, 1, Some(32)) {
 };
 /// RFC 9106, section 3.1: 16 bytes are recommended for password hashing.
 const SALT_LEN: usize = 16;
+const HASH_LEN: usize = 32;
+/// The longest output that a PHC string holds.
+const MAX_HASH_LEN: usize = Output::MAX_LENGTH;
 
 /// Longer passwords are refused: nobody types them, and hashing megabytes is a way to stop a server.
 pub const MAX_PASSWORD_LEN: usize = 1024;
@@ -46,29 +49,94 @@ pub enum PasswordError {
     Parameters,
 }
 
+/// The 19 MiB that a hash is computed in, kept from one to the next: new ones are cleared by the allocator and cold in
+/// the processor's cache, which cost a fifth of the hash (measured).
+///
+/// They hold what a password can be guessed by quickly. [`wipe`](Self::wipe) them, unless the next hash follows at once
+/// and overwrites them; dropping them wipes them too.
+#[derive(Default)]
+pub struct Memory(Vec<Block>);
+
+impl Memory {
+    /// Enough of it for the parameters.
+    fn of(&mut self, params: &Params) -> &mut [Block] {
+        let blocks = params.block_count();
+        if self.0.len() < blocks {
+            self.wipe();
+            self.0.resize(blocks, Block::default());
+        }
+        &mut self.0[..blocks]
+    }
+
+    pub fn wipe(&mut self) {
+        self.0.iter_mut().for_each(Block::zeroize);
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
 /// Hashes a password with a random salt.
 pub fn hash(password: &[u8]) -> Result<String, PasswordError> {
+    hash_in(&mut Memory::default(), password)
+}
+
+/// The same, in memory that is there.
+pub fn hash_in(memory: &mut Memory, password: &[u8]) -> Result<String, PasswordError> {
     if password.len() > MAX_PASSWORD_LEN {
         return Err(PasswordError::TooLong);
     }
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, PARAMS);
-    let hash = argon2.hash_password_with_salt(password, &random::bytes::<SALT_LEN>());
-    // The parameters are Argon2's own and the length is checked: nothing is left to fail.
-    hash.map(|hash| hash.to_string()).map_err(|_| PasswordError::Parameters)
+    let salt = random::bytes::<SALT_LEN>();
+    let mut out = [0; HASH_LEN];
+    compute(memory, &PARAMS, password, &salt, &mut out)?;
+    // The parameters are our own and the lengths are constants: nothing is left to fail.
+    let refuse = |_| PasswordError::Parameters;
+    let whole = PasswordHash {
+        algorithm: ARGON2ID_IDENT,
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&PARAMS).map_err(refuse)?,
+        salt: Some(Salt::new(&salt).map_err(|_| PasswordError::Parameters)?),
+        hash: Some(Output::new(&out).map_err(|_| PasswordError::Parameters)?),
+    };
+    Ok(whole.to_string())
 }
 
 /// Whether `password` belongs to the stored hash, by the parameters that stand in it. The comparison takes
 /// constant time.
 pub fn verify(phc: &str, password: &[u8]) -> Result<bool, PasswordError> {
+    verify_in(&mut Memory::default(), phc, password)
+}
+
+/// The same, in memory that is there. A hash of other parameters may need more; that much is not kept.
+pub fn verify_in(memory: &mut Memory, phc: &str, password: &[u8]) -> Result<bool, PasswordError> {
     let (stored, params) = parse(phc)?;
+    let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else {
+        return Err(PasswordError::Malformed);
+    };
     if password.len() > MAX_PASSWORD_LEN {
         return Ok(false);
     }
-    match Argon2::from(params).verify_password(password, &stored) {
-        Ok(()) => Ok(true),
-        Err(password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(_) => Err(PasswordError::Parameters),
-    }
+    let mut larger = Memory::default();
+    let memory = if params.block_count() > PARAMS.block_count() { &mut larger } else { memory };
+    let mut out = Zeroizing::new([0; MAX_HASH_LEN]);
+    let out = out.get_mut(..expected.len()).ok_or(PasswordError::Malformed)?;
+    compute(memory, &params, password, salt, out)?;
+    Ok(constant_time_eq(out, expected.as_bytes()))
+}
+
+fn compute(
+    memory: &mut Memory,
+    params: &Params,
+    password: &[u8],
+    salt: &[u8],
+    out: &mut [u8],
+) -> Result<(), PasswordError> {
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+        .hash_password_into_with_memory(password, salt, out, memory.of(params))
+        .map_err(|_| PasswordError::Parameters)
 }
 
 /// Whether the stored hash is of other parameters than today's (or unusable): after a right login, store a
@@ -116,6 +184,24 @@ mod tests {
         }
         assert!(!needs_rehash(CURRENT));
         assert!(needs_rehash(OTHER));
+    }
+
+    /// What an earlier hash left behind changes nothing, whatever its parameters were.
+    #[test]
+    fn memory_is_used_again() {
+        let mut memory = Memory::default();
+        for _ in 0..2 {
+            for phc in [CURRENT, OTHER] {
+                assert_eq!(verify_in(&mut memory, phc, b"correct horse"), Ok(true));
+                assert_eq!(verify_in(&mut memory, phc, b"correct house"), Ok(false));
+            }
+            let made = hash_in(&mut memory, b"another horse").unwrap();
+            assert_eq!(verify(&made, b"another horse"), Ok(true));
+            assert!(!needs_rehash(&made));
+        }
+        assert!(memory.0.iter().any(|block| block.as_ref().iter().any(|word| *word != 0)));
+        memory.wipe();
+        assert!(memory.0.iter().all(|block| block.as_ref().iter().all(|word| *word == 0)));
     }
 
     #[test]

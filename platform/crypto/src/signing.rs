@@ -1,9 +1,9 @@
-//! Ed25519 key pairs (RFC 8032), as the token issuer needs them: made, kept as PKCS#8, published.
+//! Ed25519 key pairs (RFC 8032): made, kept as PKCS#8, published, and used.
 //!
 //! Signing a JWT is `jsonwebtoken`'s part, which takes the PKCS#8 bytes. Customers' keys belong to key
 //! management.
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -11,6 +11,8 @@ use crate::fault;
 
 /// The length of an Ed25519 public key.
 pub const PUBLIC_KEY_LEN: usize = 32;
+/// The length of an Ed25519 signature.
+pub const SIGNATURE_LEN: usize = 64;
 
 /// The bytes hold no Ed25519 key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -19,6 +21,7 @@ pub struct NotAKeyPair;
 
 /// A private signing key and its public half.
 pub struct SigningKeyPair {
+    pair: Ed25519KeyPair,
     pkcs8: Zeroizing<Vec<u8>>,
     public_key: [u8; PUBLIC_KEY_LEN],
 }
@@ -27,7 +30,7 @@ impl SigningKeyPair {
     /// Makes a random pair. The document is version 1 (RFC 5208), the one that the OpenSSL tools read.
     pub fn generate() -> Self {
         match Ed25519KeyPair::generate().and_then(|pair| Ok((pair.to_pkcs8v1()?, pair))) {
-            Ok((pkcs8, pair)) => Self::from_parts(pkcs8.as_ref(), &pair),
+            Ok((pkcs8, pair)) => Self::from_parts(pkcs8.as_ref(), pair),
             // Neither takes input: what is left is the allocator.
             Err(_) => fault::abort("AWS-LC cannot make an Ed25519 key"),
         }
@@ -36,13 +39,20 @@ impl SigningKeyPair {
     /// Reads a stored pair, version 1 or 2. A public key in the document must belong to the private one.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, NotAKeyPair> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| NotAKeyPair)?;
-        Ok(Self::from_parts(pkcs8, &pair))
+        Ok(Self::from_parts(pkcs8, pair))
     }
 
-    fn from_parts(pkcs8: &[u8], pair: &Ed25519KeyPair) -> Self {
+    fn from_parts(pkcs8: &[u8], pair: Ed25519KeyPair) -> Self {
         let mut public_key = [0; PUBLIC_KEY_LEN];
         public_key.copy_from_slice(pair.public_key().as_ref());
-        Self { pkcs8: Zeroizing::new(pkcs8.to_vec()), public_key }
+        Self { pair, pkcs8: Zeroizing::new(pkcs8.to_vec()), public_key }
+    }
+
+    /// Signs a message. The same message has the same signature.
+    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
+        let mut signature = [0; SIGNATURE_LEN];
+        signature.copy_from_slice(self.pair.sign(message).as_ref());
+        signature
     }
 
     /// The private key as PKCS#8 DER.
@@ -56,10 +66,14 @@ impl SigningKeyPair {
     }
 }
 
+/// Whether a signature is of this message under this public key.
+pub fn verify(public_key: &[u8; PUBLIC_KEY_LEN], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public_key).verify(message, signature).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 
     #[test]
     fn a_stored_pair_signs_for_its_public_key() {
@@ -67,13 +81,11 @@ mod tests {
         let read = SigningKeyPair::from_pkcs8(made.expose_pkcs8()).unwrap();
         assert_eq!(read.public_key(), made.public_key());
 
-        let signature = Ed25519KeyPair::from_pkcs8(read.expose_pkcs8()).unwrap().sign(b"message");
-        let verify = |key: &SigningKeyPair, message: &[u8]| {
-            UnparsedPublicKey::new(&ED25519, key.public_key()).verify(message, signature.as_ref())
-        };
-        assert!(verify(&made, b"message").is_ok());
-        assert!(verify(&made, b"massage").is_err());
-        assert!(verify(&SigningKeyPair::generate(), b"message").is_err());
+        let signature = read.sign(b"message");
+        assert!(verify(made.public_key(), b"message", &signature));
+        assert!(!verify(made.public_key(), b"massage", &signature));
+        assert!(!verify(made.public_key(), b"message", &signature[1..]));
+        assert!(!verify(SigningKeyPair::generate().public_key(), b"message", &signature));
     }
 
     #[test]

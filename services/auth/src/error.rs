@@ -81,8 +81,6 @@ pub(crate) enum Error {
     Forbidden(ApiError),
     #[error("the wallet does not let anybody in: {}", .0.reason())]
     WalletRefused(Refusal),
-    #[error("the wallet is not shown to be the caller's: {}", .0.reason())]
-    WalletProofRefused(Refusal),
     #[error("the wallet is linked already")]
     WalletTaken,
     #[error("the account has no such wallet")]
@@ -160,8 +158,7 @@ impl From<Error> for ApiError {
                 "This refresh token was used before, so its session was ended: someone may have a copy of it. \
                  Log in again, and keep only the refresh token of the latest answer.",
             ),
-            Error::RefreshTokenForeign => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
+            Error::RefreshTokenForeign => Self::unauthorized(
                 "auth.refresh_token_foreign",
                 "The refresh token is not of one of your sessions; send the one that came with your access token.",
             )
@@ -275,10 +272,6 @@ impl From<Error> for ApiError {
                 "The tenant `default` is the operator's own, and cannot be suspended.",
             ),
             Error::WalletRefused(refusal) => Self::unauthorized(refusal.code(), refusal.advice()),
-            // The credential of the request is good: 401 would have clients log in again.
-            Error::WalletProofRefused(refusal) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.code(), refusal.advice())
-            }
             Error::WalletTaken => Self::new(
                 StatusCode::CONFLICT,
                 "auth.wallet_taken",

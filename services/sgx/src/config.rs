@@ -1,5 +1,7 @@
 //! Section `SGX`.
 
+use std::path::PathBuf;
+
 use nsl_core::config::{ConfigError, Secret, Section, check_strength};
 use nsl_crypto::key::Key256;
 use serde::{Deserialize, Serialize};
@@ -10,9 +12,67 @@ use crate::error::StartError;
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
 pub struct SgxConfig {
-    /// Root key from the platform instead of `SGX_ENCRYPTION_KEY`.
+    /// True: the process runs in an SGX enclave under Gramine, and proves it at the start. It never falls back.
     pub enable_hardware_mode: bool,
+    /// In hardware mode, the platform's key that opens the root key: `mrsigner` outlives an upgrade of the enclave,
+    /// `mrenclave` does not.
+    pub platform_key: PlatformKey,
     pub database: SealedDatabase,
+    pub rotation: Rotations,
+    pub attestation: AttestationConfig,
+}
+
+/// How fast rotations go.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
+pub struct Rotations {
+    /// Values whose data key is wrapped anew in a second, at the most.
+    pub rows_per_second: u32,
+}
+
+impl Default for Rotations {
+    fn default() -> Self {
+        Self { rows_per_second: 2000 }
+    }
+}
+
+/// One of the platform's keys, by what it is bound to.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlatformKey {
+    #[default]
+    Mrsigner,
+    Mrenclave,
+}
+
+/// How quotes are verified, those of others and the process's own.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
+pub struct AttestationConfig {
+    /// Intel's collateral as JSON, one or a list of them; read again for each quote.
+    pub collateral_file: Option<PathBuf>,
+    /// A PCCS, or Intel's own service (`https://api.trustedservices.intel.com`), where the file has nothing that fits.
+    pub pccs_url: Option<String>,
+    /// For so long a verdict counts as fresh; never longer than its collateral.
+    pub fresh_minutes: u32,
+    /// In hardware mode, what this enclave has to be: 64 hexadecimal digits each.
+    pub mr_enclave: Option<String>,
+    pub mr_signer: Option<String>,
+    /// In hardware mode, the states of the own platform that are accepted, by Intel's words.
+    pub accepted_tcb_status: Vec<String>,
+}
+
+impl Default for AttestationConfig {
+    fn default() -> Self {
+        Self {
+            collateral_file: None,
+            pccs_url: None,
+            fresh_minutes: 60,
+            mr_enclave: None,
+            mr_signer: None,
+            accepted_tcb_status: vec!["UpToDate".to_owned()],
+        }
+    }
 }
 
 /// How values are kept in the database.
@@ -58,13 +118,15 @@ pub fn section() -> Result<Section, ConfigError> {
 const LARGEST_LIMIT: usize = 8 << 20;
 
 impl SgxConfig {
-    /// The root key that the configuration names, or why there is none.
-    pub(crate) fn root_key(&self) -> Result<Key256, StartError> {
-        if self.enable_hardware_mode {
-            return Err(StartError::NoHardwareMode);
+    /// The configured key that opens the root key; only in hardware mode it may be left out.
+    pub(crate) fn configured_key(&self) -> Result<Option<Key256>, StartError> {
+        let given = self.database.encryption_key.as_ref();
+        if self.enable_hardware_mode && given.is_none_or(|key| key.expose().trim().is_empty()) {
+            return Ok(None);
         }
-        let secret = check_strength("SGX_ENCRYPTION_KEY", self.database.encryption_key.as_ref(), 32)?;
-        Key256::parse(secret.expose()).map_err(|error| StartError::RootKey(error.to_string()))
+        let secret = check_strength("SGX_ENCRYPTION_KEY", given, 32)?;
+        let key = Key256::parse(secret.expose());
+        key.map(Some).map_err(|error| StartError::RootKey(error.to_string()))
     }
 
     /// Refuses what cannot be or must not be served.
@@ -75,6 +137,9 @@ impl SgxConfig {
         }
         if self.database.keep_versions == 0 {
             return Err(StartError::KeepVersions);
+        }
+        if self.attestation.fresh_minutes == 0 {
+            return Err(StartError::NeverFresh);
         }
         Ok(())
     }
@@ -93,21 +158,24 @@ mod tests {
     #[test]
     fn the_root_key_is_32_bytes_in_base64_or_hex() {
         let hex = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-        assert!(with(Some(hex)).root_key().is_ok());
+        assert!(with(Some(hex)).configured_key().is_ok());
         for (key, says) in [
             (None, "SGX_ENCRYPTION_KEY is missing"),
             (Some("c2hvcnQ="), "shorter"),
             (Some("your_sgx_encryption_key"), "example"),
             (Some("0123456789 0123456789 0123456789 01"), "SGX_ENCRYPTION_KEY"),
         ] {
-            let error = with(key).root_key().err().unwrap().to_string();
+            let error = with(key).configured_key().err().unwrap().to_string();
             assert!(error.contains(says) && error.contains("nsl secrets"), "{error}");
         }
     }
 
     #[test]
-    fn hardware_mode_is_refused_and_never_falls_back() {
-        let config = SgxConfig { enable_hardware_mode: true, ..SgxConfig::default() };
-        assert!(matches!(config.root_key(), Err(StartError::NoHardwareMode)));
+    fn hardware_mode_needs_no_configured_key_and_takes_no_weak_one() {
+        let hardware = |key| SgxConfig { enable_hardware_mode: true, ..with(key) };
+        assert!(hardware(None).configured_key().unwrap().is_none());
+        assert!(hardware(Some(" ")).configured_key().unwrap().is_none());
+        assert!(hardware(Some("c2hvcnQ=")).configured_key().is_err());
+        assert!(with(Some(" ")).configured_key().is_err());
     }
 }

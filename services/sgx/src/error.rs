@@ -1,10 +1,24 @@
 //! The one error enum of the service and its one mapping to an API error.
 
+/// What can go wrong with quotes, of others and of the own platform.
+mod attestation;
+/// What can go wrong with root keys and their slots.
+mod root;
+/// What can go wrong with rotations.
+mod rotation;
+/// What can go wrong with scans.
+mod scan;
+
 use axum::http::StatusCode;
 use nsl_core::ApiError;
 use nsl_core::config::SecretError;
 use nsl_core::db::DbError;
 
+pub(crate) use self::attestation::AttestationError;
+pub use self::attestation::HardwareError;
+pub(crate) use self::root::RootError;
+pub(crate) use self::rotation::RotationError;
+pub(crate) use self::scan::ScanError;
 use crate::domain::Violation;
 
 /// What can go wrong with a request.
@@ -29,7 +43,18 @@ pub(crate) enum Error {
     #[error("the sealing key cannot be used: {0}")]
     SealingKey(String),
     #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
+    #[error(transparent)]
     Db(#[from] DbError),
+    /// A refusal that another layer worded.
+    #[error("{}", .0.code)]
+    Api(#[from] ApiError),
 }
 
 impl Error {
@@ -84,7 +109,12 @@ impl Error {
                 "The tenant's sealing key cannot be used; the operator finds the reason in the log.",
             )
             .because(reason),
+            Self::Root(error) => error.into_api(),
+            Self::Rotation(error) => error.into_api(),
+            Self::Scan(error) => error.into_api(),
+            Self::Attestation(error) => error.into_api(),
             Self::Db(error) => error.into(),
+            Self::Api(error) => error,
         }
     }
 }
@@ -96,16 +126,38 @@ pub enum StartError {
     Secret(#[from] SecretError),
     #[error("SGX_ENCRYPTION_KEY cannot be used: {0}; make one with `nsl secrets`")]
     RootKey(String),
-    #[error(
-        "SGX__EnableHardwareMode=true needs an SGX enclave under Gramine, which this build does not support; unset it \
-         to run in simulation mode with SGX_ENCRYPTION_KEY"
-    )]
-    NoHardwareMode,
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
+    #[error("SGX:Attestation:FreshMinutes is 0: no verdict would ever count; give at least 1")]
+    NeverFresh,
     #[error(
         "this database was sealed under the root key {stored}, and SGX_ENCRYPTION_KEY is {given}: give the key that \
          it was sealed with; without it the sealed values cannot be opened by anyone"
     )]
     ForeignRootKey { stored: String, given: String },
+    #[error(
+        "none of the keys at hand opens the root key {root} of this database: its slots take {needs}, and at hand is \
+         {given}; give one of those keys (SGX_ENCRYPTION_KEY is the configured one); without it the sealed values cannot \
+         be opened by anyone"
+    )]
+    NoSlot { root: String, needs: String, given: String },
+    #[error(
+        "SGX_ENCRYPTION_KEY is the configured key {given}, whose slot was retired: an operator decided that it opens this \
+         database no more; give {needs}"
+    )]
+    RetiredSlot { given: String, needs: String },
+    #[error(
+        "the root key's slot {slot_id} is not what was wrapped there: somebody changed sgx.root_slots, or part of it was \
+         restored; restore the schema sgx from one dump"
+    )]
+    DamagedSlot { slot_id: uuid::Uuid },
+    #[error("no root key of this database is active: restore the schema sgx from one dump")]
+    NoActiveRoot,
+    #[error(
+        "the key {id} for other services' secrets does not open: somebody changed sgx.secret_keys, or part of it was \
+         restored; restore the schema sgx from one dump"
+    )]
+    DamagedSecretKey { id: String },
     #[error("SGX:Database:MaxValueBytes is {limit}; it takes 1 to {largest}")]
     ValueLimit { limit: usize, largest: usize },
     #[error("SGX:Database:KeepVersions is 0; the current version counts as one, so it takes at least 1")]

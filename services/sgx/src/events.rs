@@ -35,6 +35,45 @@ impl DomainEvent for ItemDeleted<'_> {
     const TYPE: &'static str = "sgx.item_deleted";
 }
 
+/// An item's values were sealed anew; they are what they were.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemResealed<'a> {
+    pub service: &'a str,
+    pub key: &'a str,
+    pub item_id: Uuid,
+    pub version: i64,
+    pub fingerprint: &'a str,
+    /// The former versions among them.
+    pub versions: Vec<ResealedVersion<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ResealedVersion<'a> {
+    pub version: i64,
+    pub fingerprint: &'a str,
+}
+
+/// Nothing is left under a former key.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RotationCompleted<'a> {
+    pub rotation_id: Uuid,
+    pub kind: &'a str,
+    pub from: &'a str,
+    pub to: &'a str,
+    /// Everything under the new key.
+    pub rows: u64,
+    pub merkle_root: &'a str,
+    /// The signed note that says so.
+    pub statement: &'a str,
+}
+
+impl DomainEvent for RotationCompleted<'_> {
+    const TYPE: &'static str = "sgx.rotation_completed";
+}
+
 /// The stream of an item's incarnation; its versions are the row's revisions.
 pub(crate) fn stream(item_id: Uuid) -> String {
     format!("sgx.item/{item_id}")

@@ -24,18 +24,19 @@ use nsl_core::ports::SecurityEvents;
 use nsl_core::{ApiError, Service};
 
 pub use actions::Sgx;
-pub use actions::root::RootKey;
-pub use config::{SgxConfig, section};
-pub use error::StartError;
+pub use actions::platform::Mode;
+pub use actions::root::RootRing;
+pub use config::{AttestationConfig, PlatformKey, SgxConfig, section};
+pub use error::{HardwareError, StartError};
 
 /// Makes the service: its key ring, its writers, its routes.
-pub async fn service(
+pub fn service(
     base: &Base,
     config: SgxConfig,
-    root: Arc<RootKey>,
+    root: Arc<RootRing>,
     security: Arc<dyn SecurityEvents>,
 ) -> Result<Service, StartError> {
-    let sgx = Sgx::start(base, config, root, security).await?;
+    let sgx = Sgx::start(base, config, root, security)?;
     jobs::start(base, &sgx);
     Ok(Service {
         name: "sgx",

@@ -33,7 +33,7 @@ pub(super) struct TotpArgs {
 #[derive(clap::Args)]
 #[command(after_help = session::HELP)]
 pub(super) struct RemoveArgs {
-    /// A code of the app, or a backup code; without it the password is asked for.
+    /// A code of the app; without it the password is asked for.
     #[arg(long)]
     code: Option<String>,
 }

@@ -16,6 +16,7 @@ use tokio_postgres::{NoTls, Row, Statement};
 use super::group::Batch;
 use super::sql::{Conn, Param};
 use super::tls;
+use super::uow::Isolation;
 use super::{DbError, TlsError, UnitOfWork};
 use crate::caller::Caller;
 use crate::config::{Address, ConnectionString, Host, Secret, SslMode};
@@ -282,7 +283,7 @@ impl Db {
 
     /// A unit of work of the caller, in the caller's tenant.
     pub async fn begin<'c>(&self, login: Login, caller: &'c Caller) -> Result<UnitOfWork<'c>, DbError> {
-        UnitOfWork::begin(self, login, caller, &[caller.tenant()]).await
+        UnitOfWork::begin(self, login, caller, &[caller.tenant()], Isolation::ReadCommitted).await
     }
 
     /// The same, which also reaches rows of further tenants: for what is about a user in all of theirs. Its events and
@@ -293,15 +294,30 @@ impl Db {
         caller: &'c Caller,
         further: &[TenantId],
     ) -> Result<UnitOfWork<'c>, DbError> {
-        let mut tenants = vec![caller.tenant()];
-        tenants.extend(further.iter().copied().filter(|tenant| *tenant != caller.tenant()));
-        UnitOfWork::begin(self, login, caller, &tenants).await
+        UnitOfWork::begin(self, login, caller, &with(caller, further), Isolation::ReadCommitted).await
+    }
+
+    /// The same on one snapshot of the database: for what is said about many rows at one moment.
+    pub async fn begin_snapshot<'c>(
+        &self,
+        login: Login,
+        caller: &'c Caller,
+        further: &[TenantId],
+    ) -> Result<UnitOfWork<'c>, DbError> {
+        UnitOfWork::begin(self, login, caller, &with(caller, further), Isolation::Snapshot).await
     }
 
     /// Closes every connection; what waits for one gets an error.
     pub fn close(&self) {
         self.0.pools.values().for_each(Pool::close);
     }
+}
+
+/// The caller's tenant and the further ones.
+fn with(caller: &Caller, further: &[TenantId]) -> Vec<TenantId> {
+    let mut tenants = vec![caller.tenant()];
+    tenants.extend(further.iter().copied().filter(|tenant| *tenant != caller.tenant()));
+    tenants
 }
 
 /// The array text of `nsl.tenants`, the setting that the row-level security policies read.

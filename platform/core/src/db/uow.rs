@@ -15,6 +15,24 @@ use super::{Db, DbError, Login};
 use crate::caller::Caller;
 use crate::ids::TenantId;
 
+/// What a transaction sees of others that commit meanwhile.
+#[derive(Clone, Copy)]
+pub(super) enum Isolation {
+    /// Each statement what is committed when it starts.
+    ReadCommitted,
+    /// All statements what was committed when the first one started; a write meets a conflict if the row changed since.
+    Snapshot,
+}
+
+impl Isolation {
+    fn begin(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "BEGIN",
+            Self::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        }
+    }
+}
+
 /// A transaction of one caller in the caller's tenant. Dropped without [`commit`](Self::commit), nothing happened.
 pub struct UnitOfWork<'c> {
     db: Db,
@@ -30,6 +48,7 @@ impl<'c> UnitOfWork<'c> {
         login: Login,
         caller: &'c Caller,
         tenants: &[TenantId],
+        isolation: Isolation,
     ) -> Result<Self, DbError> {
         let client = db.client(login).await?;
         let set = client.prepare_cached(SET_TENANTS).await?;
@@ -39,7 +58,7 @@ impl<'c> UnitOfWork<'c> {
         let tenants = tenants_setting(tenants);
         let params: [Param<'_>; 1] = [&tenants];
         let client = work.client()?;
-        let (begun, set) = tokio::join!(client.batch_execute("BEGIN"), client.query(&set, &params));
+        let (begun, set) = tokio::join!(client.batch_execute(isolation.begin()), client.query(&set, &params));
         begun?;
         set?;
         Ok(work)

@@ -7,18 +7,24 @@
 use nsl_core::Caller;
 use nsl_core::db::{Audit, AuditResult, DbError, Login, UnitOfWork};
 use nsl_core::ids::{TenantId, UserId};
+use nsl_core::ports::{SecurityEvent, Severity};
+use serde_json::json;
 
+use super::mfa::own_session;
 use super::users::refusal;
 use super::{SERVICE, State};
 use crate::domain::account::{Changes, Status, check};
-use crate::error::Error;
+use crate::error::{CredentialError, Error};
+use crate::events::credentials::TotpDisabled;
 use crate::events::{MembershipEnded, UserUpdated, user_stream};
 use crate::store::roles::{self, ADMINISTRATOR};
 use crate::store::users::{self, Member};
+use crate::store::{credentials, factors};
 
 const LOCKED: &str = "locked";
 const DISABLED: &str = "disabled";
 const REMOVED: &str = "removed";
+const TOTP_REMOVED: &str = "totp_removed";
 
 impl State {
     /// Changes an account.
@@ -53,9 +59,13 @@ impl State {
     ) -> crate::Result<Member> {
         let (tenant, now) = (caller.tenant(), self.base.clock.now());
         // 404 for who is no member, before anything is told of them.
-        self.user(caller, user).await?;
+        let before = self.user(caller, user).await?;
         self.covers(caller, user, None).await?;
         let tenants = self.session_tenants(user).await?;
+        let verification = match changes.email.value().filter(|_| self.outbox.has_server()) {
+            Some(email) => Some(self.verification(&before.username, email, now).await?),
+            None => None,
+        };
         let mut work = self.base.db.begin_across(Login::Api, caller, &tenants).await?;
         let decided = async {
             let account = users::hold(&work, user).await?.ok_or(Error::UserNotFound)?;
@@ -79,6 +89,15 @@ impl State {
             )
             .await
             .map_err(refusal)?;
+            let is_other =
+                account.email.map(|email| email.to_lowercase()) != email.value().map(str::to_lowercase);
+            if email.is_change() && is_other {
+                // Whoever reads the mailbox of before has no part in the account any more.
+                credentials::drop_tokens_elsewhere(&work, user, email.value()).await?;
+                if let Some(verification) = verification {
+                    verification.post(&work, user, now).await?;
+                }
+            }
             Ok(())
         };
         if let Err(error) = decided.await {
@@ -132,6 +151,49 @@ impl State {
         self.end_sessions(&mut work, tenant, &[tenant], user, None, REMOVED).await?;
         work.event(user_stream(user), &MembershipEnded { user_id: user })?;
         work.audit(Audit::new(SERVICE, "REMOVE_USER", "user", user.to_string(), AuditResult::Success));
+        work.commit().await?;
+        self.revoked().await;
+        Ok(())
+    }
+
+    /// Takes the second factor of a user away who has lost it. What they were logged in with ends too: it may be lost
+    /// with it.
+    pub(crate) async fn remove_user_totp(&self, caller: &Caller, user: UserId) -> crate::Result<()> {
+        let (own, _) = own_session(caller)?;
+        if own == user {
+            return Err(CredentialError::TotpOwn.into());
+        }
+        let tenant = caller.tenant();
+        self.user(caller, user).await?;
+        self.covers(caller, user, None).await?;
+        let tenants = self.session_tenants(user).await?;
+        let mut work = self.base.db.begin_across(Login::Api, caller, &tenants).await?;
+        let decided = async {
+            let account = users::hold(&work, user).await?.ok_or(Error::UserNotFound)?;
+            if account.home_tenant_id != Some(tenant) {
+                return Err(Error::UserElsewhere);
+            }
+            match factors::remove(&work, user).await? {
+                0 => Err(CredentialError::TotpMissing.into()),
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = decided.await {
+            work.rollback().await?;
+            return Err(error);
+        }
+        self.end_sessions(&mut work, tenant, &tenants, user, None, TOTP_REMOVED).await?;
+        work.event(user_stream(user), &TotpDisabled { user_id: user })?;
+        work.audit(Audit::new(SERVICE, "REMOVE_USER_TOTP", "user", user.to_string(), AuditResult::Success));
+        let event = SecurityEvent {
+            kind: "auth.totp_removed",
+            severity: Severity::Medium,
+            description:
+                "An administrator took a user's second factor away; ask the user whether they wanted it."
+                    .to_owned(),
+            data: json!({"userId": user, "by": own}),
+        };
+        self.security.record(&work, caller, &event).await?;
         work.commit().await?;
         self.revoked().await;
         Ok(())

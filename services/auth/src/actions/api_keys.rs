@@ -147,6 +147,9 @@ impl State {
     pub(crate) async fn revoke_api_key(&self, caller: &Caller, id: Uuid) -> crate::Result<()> {
         let tenant = caller.tenant();
         let owner = self.api_key(caller, id).await?.user_id;
+        if caller.principal.user != Some(owner) {
+            self.covers(caller, owner, Some(tenant)).await?;
+        }
         let mut work = self.base.db.begin(Login::Api, caller).await?;
         let Some(ended) = store::hash(&work, tenant, id, whose(caller)?).await? else {
             work.rollback().await?;

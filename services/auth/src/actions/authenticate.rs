@@ -67,12 +67,12 @@ impl TokenAuthenticator {
                 VerificationKeys::shared(base, login, key)
             }
         };
+        let policy = MfaPolicy::new(&sections.auth.require_mfa_for_roles);
         let legacy = if config.accept_legacy_tokens {
-            Some(LegacyTokens::new(base, login, config.secret()?.expose().as_bytes()))
+            Some(LegacyTokens::new(base, login, config.secret()?.expose().as_bytes(), policy.clone()))
         } else {
             None
         };
-        let policy = MfaPolicy::new(&sections.auth.require_mfa_for_roles);
         Ok(Self {
             clock: base.clock.clone(),
             rules: Rules::new(config.algorithm, &config.issuer, &config.audience),

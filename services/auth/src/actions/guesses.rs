@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{SERVICE, State};
 use crate::config::AuthConfig;
-use crate::domain::lockout::{EVERYWHERE, Lockout, MEMORY, Standing};
+use crate::domain::lockout::{Door, Lockout, MEMORY, Standing, is_everywhere};
 use crate::error::Error;
 use crate::events::credentials::LockedOut;
 use crate::events::user_stream;
@@ -29,7 +29,7 @@ const WAITING: usize = 64;
 const GATES: u64 = 10_000;
 const IDLE: Duration = Duration::from_mins(1);
 /// A block from which nobody logged in for so long is no place of the owner any more.
-const KNOWN: SignedDuration = SignedDuration::from_hours(90 * 24);
+pub(super) const KNOWN: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// Who may try now.
 pub(super) struct Guesses {
@@ -75,11 +75,18 @@ impl Guesses {
 }
 
 impl State {
-    /// What is known of an account at a block; the same question for no account.
-    pub(super) async fn standing(&self, user: Option<UserId>, block: &str) -> Result<Standing, DbError> {
-        let since = self.base.clock.now() - KNOWN;
-        let row = origins::standing(&self.base.db.global(Login::Api), user, block, since).await?;
+    /// What is known of an account at a door, for requests from some addresses.
+    pub(super) async fn standing(
+        &self,
+        user: UserId,
+        door: Door,
+        addresses: &str,
+    ) -> Result<Standing, DbError> {
+        let (since, block) = (self.base.clock.now() - KNOWN, door.block(addresses));
+        let read = self.base.db.global(Login::Api);
+        let row = origins::standing(&read, user, &block, door.everywhere(), since).await?;
         Ok(Standing {
+            door,
             is_known: row.is_known,
             locked_until: row.locked_until,
             everywhere_locked_until: row.everywhere_locked_until,
@@ -97,16 +104,14 @@ impl State {
         standing: Standing,
     ) -> Result<(), DbError> {
         let now = self.base.clock.now();
-        let mut blocks = vec![caller.origin.address_block()];
-        if !standing.is_known {
-            blocks.push(EVERYWHERE.to_owned());
-        }
-        let counted = origins::count(work, user, is_guess, &blocks, now, now - MEMORY).await?;
+        let block = standing.door.block(&caller.origin.address_block());
+        let counted =
+            origins::count(work, user, is_guess, &standing.blocks(&block), now, now - MEMORY).await?;
         let Some(user_id) = user else { return Ok(()) };
         for count in counted {
             let (block, failures) = (count.address_block, count.failures);
             let Some(lasts) = self.guesses.lockout.after(&block, failures) else { continue };
-            let (until, everywhere) = (now + lasts, block == EVERYWHERE);
+            let (until, everywhere) = (now + lasts, is_everywhere(&block));
             origins::lock(work, user_id, &block, until).await?;
             work.event(user_stream(user_id), &LockedOut { user_id, everywhere, until })?;
             work.audit(

@@ -8,6 +8,7 @@ use nsl_core::context::Base;
 use nsl_core::db::{Db, Login};
 use nsl_core::ids::{TenantId, UserId};
 
+use super::second_factor::{MfaPolicy, reduced};
 use crate::domain::legacy::{LegacyIdentity, LegacyRules};
 use crate::domain::token::NotOurs;
 use crate::error::Error;
@@ -16,15 +17,16 @@ use crate::store::{roles, users};
 /// Accepts legacy tokens.
 pub(super) struct LegacyTokens {
     rules: LegacyRules,
+    policy: MfaPolicy,
     db: Db,
     login: Login,
     clock: Clock,
 }
 
 impl LegacyTokens {
-    pub(super) fn new(base: &Base, login: Login, secret: &[u8]) -> Self {
+    pub(super) fn new(base: &Base, login: Login, secret: &[u8], policy: MfaPolicy) -> Self {
         let (db, clock) = (base.db.clone(), base.clock.clone());
-        Self { rules: LegacyRules::new(secret), db, login, clock }
+        Self { rules: LegacyRules::new(secret), policy, db, login, clock }
     }
 
     /// Whom a token stands for, in the tenant `default`: the legacy system has no other.
@@ -42,17 +44,27 @@ impl LegacyTokens {
         };
         let Some(id) = id else {
             let known = roles::by_names(&read, tenant, &roles).await?;
-            let permissions = known.into_iter().filter(|role| role.builtin).flat_map(|role| role.permissions);
+            let (names, permissions): (Vec<_>, Vec<_>) = known
+                .into_iter()
+                .filter(|role| role.builtin)
+                .map(|role| (role.name, role.permissions))
+                .unzip();
+            let mut permissions = permissions.concat();
+            // Who is not known here has no second factor here.
+            if self.policy.concerns(&names) {
+                permissions = reduced(&permissions);
+            }
             return Ok(Principal {
                 tenant,
                 user: None,
                 session: None,
                 name: format!("legacy:{user}"),
-                permissions: permissions.collect(),
+                permissions: permissions.into_iter().collect(),
             });
         };
         // None for a user who is locked, was disabled or is no member.
-        let grants = users::grants(&read, tenant, id, now).await?.ok_or(Error::SessionEnded)?;
+        let mut grants = users::grants(&read, tenant, id, now).await?.ok_or(Error::SessionEnded)?;
+        self.policy.apply(&mut grants);
         Ok(Principal {
             tenant,
             user: Some(id),

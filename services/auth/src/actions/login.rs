@@ -5,19 +5,23 @@ use std::sync::Arc;
 use nsl_core::Caller;
 use nsl_core::caller::{Origin, Permissions, Principal};
 use nsl_core::config::Secret;
-use nsl_core::db::{Audit, AuditResult, DbError, Login};
+use nsl_core::db::sql::Conn;
+use nsl_core::db::{Audit, AuditResult, Login};
 use nsl_core::ids::{SessionId, TenantId, UserId};
+use nsl_core::ports::SealedSecret;
 use uuid::Uuid;
 
+use super::guesses::KNOWN;
 use super::second_factor::{Code, spend};
-use super::tokens::{Holder, Tokens};
+use super::tokens::{Holder, Minted, Tokens};
 use super::{SERVICE, State};
-use crate::domain::lockout::Standing;
+use crate::domain::lockout::{Door, Standing};
 use crate::domain::login::{Account, Denial, Wishes, decide};
 use crate::domain::user::attempted_name;
-use crate::error::{CredentialError, Error};
+use crate::error::Error;
 use crate::events::{SessionStarted, session_stream};
-use crate::store::{attempts, credentials, origins, sessions, users};
+use crate::store::logins::{self, Applicant};
+use crate::store::{attempts, users};
 
 /// What someone shows to log in.
 pub(crate) struct Credentials {
@@ -28,13 +32,19 @@ pub(crate) struct Credentials {
     pub(crate) wishes: Wishes,
 }
 
-/// What is done in the transaction that starts a session.
-#[derive(Default)]
-pub(super) struct Entrance {
+/// By what someone is let in, and into what.
+pub(super) struct Entrance<'a> {
+    pub(super) user: UserId,
+    pub(super) tenant: TenantId,
+    /// The name that was given.
+    pub(super) attempted: &'a str,
+    pub(super) standing: Standing,
+    /// Of the account, when the password was read; None where no password was compared.
+    pub(super) revision: Option<i64>,
     /// Spent.
     pub(super) code: Option<Code>,
-    /// The stored hash and the one that takes its place.
-    pub(super) renewed: Option<(String, String)>,
+    /// The hash that takes the place of one of an older form.
+    pub(super) renewed: Option<String>,
 }
 
 impl State {
@@ -42,41 +52,28 @@ impl State {
     pub(crate) async fn login(&self, origin: Arc<Origin>, given: Credentials) -> crate::Result<Tokens> {
         let Credentials { username, password, totp_code, wishes } = given;
         attempted_name(&username).map_err(Error::Invalid)?;
-        let block = origin.address_block();
+        let (addresses, door) = (origin.address_block(), Door::Password);
         // Held until the outcome is recorded.
-        let _turn = self.guesses.turn(&username, &block).await?;
-        let read = self.base.db.global(Login::Api);
-        let found = users::by_username(&read, &username).await?;
-        let standing = self.standing(found.as_ref().map(|user| user.id), &block).await?;
-        let (stored, account) = match found {
-            Some(user) => {
-                let account = Account {
-                    id: user.id,
-                    status: user.status,
-                    locked_until: user.locked_until,
-                    standing,
-                    tenants: user.tenants,
-                };
-                (user.password_hash, Some((user.username, account)))
-            }
-            None => (None, None),
-        };
+        let _turn = self.guesses.turn(&username, &addresses).await?;
+        let (read, since) = (self.base.db.global(Login::Api), self.base.clock.now() - KNOWN);
+        let block = door.block(&addresses);
+        let applicant = logins::applicant(&read, &username, &block, door.everywhere(), since).await?;
+        let Known { stored, account, revision, totp } = applicant.into();
         let legacy = self.legacy_hashes.work().await?;
         let checked = self.passwords.check(stored.as_deref(), password, legacy).await?;
         let now = self.base.clock.now();
         let found = account.as_ref().map(|(_, account)| account);
+        let standing = found.map(|account| account.standing).unwrap_or_default();
         let denial = match decide(found, checked.matches, &wishes, now) {
             Err(denial) => denial,
-            Ok((user, tenant)) => match self.second_factor(user, totp_code.as_ref()).await? {
+            Ok((user, tenant)) => match self.second_factor(user, totp.as_ref(), totp_code.as_ref()).await? {
                 Err(denial) => denial,
                 Ok(code) => {
-                    let entrance = Entrance { code, renewed: stored.zip(checked.renewed) };
-                    let started =
-                        self.enter_session(Arc::clone(&origin), user, tenant, &username, &entrance).await;
-                    match started {
-                        Err(Error::TenantSuspended) => Denial::TenantSuspended,
-                        Err(Error::Credential(CredentialError::TotpInvalid)) => Denial::WrongCode,
-                        started => return started,
+                    let (attempted, renewed) = (username.as_str(), checked.renewed);
+                    let entrance = Entrance { user, tenant, attempted, standing, revision, code, renewed };
+                    match self.enter_session(Arc::clone(&origin), entrance).await? {
+                        Ok(tokens) => return Ok(tokens),
+                        Err(denial) => denial,
                     }
                 }
             },
@@ -85,21 +82,25 @@ impl State {
         Err(denial.into())
     }
 
+    /// Starts the session, unless something has changed since that was decided.
     pub(super) async fn enter_session(
         &self,
         origin: Arc<Origin>,
-        user: UserId,
-        tenant: TenantId,
-        attempted: &str,
-        entrance: &Entrance,
-    ) -> crate::Result<Tokens> {
+        entrance: Entrance<'_>,
+    ) -> crate::Result<Result<Tokens, Denial>> {
+        let Entrance { user, tenant, revision, .. } = entrance;
+        match self.check_tenant(tenant).await {
+            Err(Error::TenantSuspended) => return Ok(Err(Denial::TenantSuspended)),
+            checked => checked?,
+        }
         let now = self.base.clock.now();
-        self.check_tenant(tenant).await?;
         // None if the user was disabled or left the tenant since the decision.
-        let held = users::grants(&self.base.db.read(Login::Api, tenant), tenant, user, now)
-            .await?
-            .ok_or(Error::InvalidCredentials)?;
-        let grants = self.under_policy(user, held.clone()).await?;
+        let held = users::grants(&self.base.db.read(Login::Api, tenant), tenant, user, now).await?;
+        let Some(mut grants) = held.filter(|held| revision.is_none_or(|revision| held.revision == revision))
+        else {
+            return Ok(Err(Denial::Overtaken));
+        };
+        self.mfa_policy.apply(&mut grants);
         let session = SessionId::generate();
         let principal = Principal {
             tenant,
@@ -110,31 +111,76 @@ impl State {
         };
         let minted = self.mint.first(Holder { user, tenant, session }, &grants, now).await?;
         let caller = Caller::new(principal, origin);
-        let (ip, agent) = (caller.origin.ip_address.as_deref(), caller.origin.user_agent.as_deref());
-        let mut work = self.base.db.begin(Login::Api, &caller).await?;
-        if let Some(code) = &entrance.code
-            && !spend(&work, user, code, now).await?
-        {
-            work.rollback().await?;
-            return Err(CredentialError::TotpInvalid.into());
+        let entered = match &entrance.code {
+            None => {
+                let write = self.base.db.write(Login::Api, tenant);
+                self.enter(&write, &caller, session, &entrance, grants.revision, &minted).await?
+            }
+            Some(code) => {
+                let work = self.base.db.begin(Login::Api, &caller).await?;
+                if !spend(&work, user, code, now).await? {
+                    work.rollback().await?;
+                    return Ok(Err(Denial::WrongCode));
+                }
+                let entered =
+                    self.enter(&work, &caller, session, &entrance, grants.revision, &minted).await?;
+                // A code that let nobody in is not spent.
+                if entered {
+                    work.commit().await?;
+                } else {
+                    work.rollback().await?;
+                }
+                entered
+            }
+        };
+        if !entered {
+            return Ok(Err(Denial::Overtaken));
         }
-        if let Some((stored, renewed)) = &entrance.renewed {
-            credentials::renew_hash(&work, user, stored, renewed).await?;
-        }
-        origins::succeeded(&work, user, &caller.origin.address_block(), now).await?;
-        let (hash, expires) = (minted.refresh_hash, minted.refresh_expires);
-        sessions::start(&work, tenant, session, user, ip, agent, &hash, now, expires).await?;
-        // It holds the account, as whoever locks it or takes a role away does: they end this session, or we see what
-        // they did.
-        let admitted = attempts::add_success(&work, Uuid::now_v7(), attempted, user, ip, agent, now).await?;
-        if admitted == 0 || users::grants(&work, tenant, user, now).await? != Some(held) {
-            work.rollback().await?;
-            return Err(DbError::Conflict("the account was changed during the login".to_owned()).into());
-        }
-        work.event(session_stream(session), &SessionStarted { session_id: session, user_id: user })?;
-        work.audit(Audit::new(SERVICE, "LOGIN", "session", session.to_string(), AuditResult::Success));
-        work.commit().await?;
-        Ok(minted.tokens)
+        self.base.db.recorded().notify_one();
+        Ok(Ok(minted.tokens))
+    }
+
+    async fn enter(
+        &self,
+        conn: &impl Conn,
+        caller: &Caller,
+        session: SessionId,
+        entrance: &Entrance<'_>,
+        revision: i64,
+        minted: &Minted,
+    ) -> crate::Result<bool> {
+        let Entrance { user, tenant, attempted, standing, renewed, .. } = entrance;
+        let (origin, now) = (&caller.origin, self.base.clock.now());
+        let block = standing.door.block(&origin.address_block());
+        let blocks = standing.blocks(&block);
+        let stream = session_stream(session);
+        let event = SessionStarted { session_id: session, user_id: *user };
+        let event = serde_json::to_value(event).map_err(Error::internal)?;
+        let entered = logins::enter(
+            conn,
+            *tenant,
+            session,
+            *user,
+            revision,
+            renewed.as_deref(),
+            &block,
+            &blocks,
+            &minted.refresh_hash,
+            now,
+            minted.refresh_expires,
+            Uuid::now_v7(),
+            attempted,
+            origin.ip_address.as_deref(),
+            origin.user_agent.as_deref(),
+            Uuid::now_v7(),
+            &stream,
+            &event,
+            &caller.principal.name,
+            origin.trace_id.as_deref(),
+            Uuid::now_v7(),
+            origin.request_id.as_deref(),
+        );
+        Ok(entered.await?.is_some())
     }
 
     /// Records a login that failed: with the user's tenant, or with the default one for strangers.
@@ -167,5 +213,41 @@ impl State {
         work.audit(Audit::new(SERVICE, "LOGIN", "user", resource, AuditResult::Denied).details(reason));
         work.commit().await?;
         Ok(())
+    }
+}
+
+/// What is known of whoever a login names; nothing of somebody unknown.
+#[derive(Default)]
+struct Known {
+    stored: Option<String>,
+    account: Option<(String, Account)>,
+    revision: Option<i64>,
+    totp: Option<SealedSecret>,
+}
+
+impl From<Option<Applicant>> for Known {
+    fn from(applicant: Option<Applicant>) -> Self {
+        let Some(found) = applicant else { return Self::default() };
+        let account = Account {
+            id: found.id,
+            status: found.status,
+            locked_until: found.locked_until,
+            standing: Standing {
+                door: Door::Password,
+                is_known: found.is_known,
+                locked_until: found.block_locked_until,
+                everywhere_locked_until: found.everywhere_locked_until,
+            },
+            tenants: found.tenants,
+        };
+        Self {
+            stored: found.password_hash,
+            account: Some((found.username, account)),
+            revision: Some(found.revision),
+            totp: found
+                .totp_secret
+                .zip(found.totp_root_key_id)
+                .map(|(bytes, root_key_id)| SealedSecret { bytes, root_key_id }),
+        }
     }
 }

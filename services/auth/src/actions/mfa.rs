@@ -6,6 +6,7 @@ use nsl_core::config::Secret;
 use nsl_core::db::{Audit, AuditResult, Login};
 use nsl_core::http::{Answer, Once};
 use nsl_core::ids::{SessionId, UserId};
+use nsl_core::ports::SealedSecret;
 use qrcode::QrCode;
 use qrcode::render::svg;
 use zeroize::Zeroizing;
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 use super::second_factor::{self, Code, PURPOSE};
 use super::{SERVICE, State};
 use crate::domain::backup_code;
+use crate::domain::lockout::Door;
 use crate::domain::totp::TotpSecret;
 use crate::error::{CredentialError, Error};
 use crate::events::credentials::{BackupCodesMade, TotpDisabled, TotpEnabled};
@@ -71,11 +73,11 @@ impl State {
             Some(totp) if totp.confirmed_at.is_some() => return Err(CredentialError::TotpEnrolled.into()),
             Some(totp) => totp,
         };
-        let now = self.base.clock.now();
-        let step = self.totp_secret(user, &totp).await?.step_of(code.expose().trim(), now);
+        let (now, wrapped) = (self.base.clock.now(), totp.wrapped_secret.clone());
+        let step = self.totp_secret(user, &totp.sealed()).await?.step_of(code.expose().trim(), now);
         let step = step.ok_or(CredentialError::TotpInvalid)?;
         let mut work = self.base.db.begin(Login::Api, caller).await?;
-        if factors::confirm(&work, user, &totp.wrapped_secret, step, now).await? == 0 {
+        if factors::confirm(&work, user, &wrapped, step, now).await? == 0 {
             work.rollback().await?;
             return Err(CredentialError::TotpNotStarted.into());
         }
@@ -95,7 +97,7 @@ impl State {
                 self.prove_password(caller, user, password).await?;
                 None
             }
-            Proof::Code(code) => Some(self.prove_code(caller, user, &totp, &code).await?),
+            Proof::Code(code) => Some(self.prove_code(caller, user, &totp.sealed(), &code).await?),
         };
         let now = self.base.clock.now();
         let mut work = self.base.db.begin(Login::Api, caller).await?;
@@ -141,23 +143,23 @@ impl State {
         Ok(Answer::Made(codes))
     }
 
-    /// A good code of the caller; a wrong one counts as a guess.
+    /// A good code of the caller's app; a wrong one counts as a guess.
     async fn prove_code(
         &self,
         caller: &Caller,
         user: UserId,
-        totp: &factors::Totp,
+        totp: &SealedSecret,
         code: &Secret,
     ) -> crate::Result<Code> {
         let block = caller.origin.address_block();
         let _turn = self.guesses.turn(&user.to_string(), &block).await?;
-        let standing = self.standing(Some(user), &block).await?;
-        if !standing.is_locked(self.base.clock.now()) {
-            if let Some(code) = self.code(user, totp, code.expose()).await? {
-                return Ok(code);
-            }
-            self.record_wrong_proof(caller, user, standing).await?;
+        let standing = self.standing(user, Door::Password, &block).await?;
+        let is_locked = standing.is_locked(self.base.clock.now());
+        // Backup codes are made by whoever has a session: they show nothing more than that.
+        if !is_locked && let Some(code @ Code::Step(_)) = self.code(user, totp, code.expose()).await? {
+            return Ok(code);
         }
+        self.record_wrong_proof(caller, user, !is_locked, standing).await?;
         Err(CredentialError::TotpInvalid.into())
     }
 }

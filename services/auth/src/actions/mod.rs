@@ -42,7 +42,7 @@ pub(crate) mod purge;
 mod recovery;
 /// The next tokens of a session.
 pub(crate) mod refresh;
-/// Accounts that their owners make, and addresses that they confirm.
+/// Accounts that their owners make.
 pub(crate) mod registration;
 /// The feed of revocations.
 pub(crate) mod revocations;
@@ -60,6 +60,8 @@ pub(crate) mod tenants;
 pub(crate) mod tokens;
 /// The users of a tenant.
 pub(crate) mod users;
+/// Addresses that their owners confirm.
+mod verification;
 /// Sign-in with a wallet, and the wallets of one's account.
 pub(crate) mod wallets;
 

@@ -7,7 +7,7 @@ use nsl_core::ids::UserId;
 
 use super::mfa::own_session;
 use super::{SERVICE, State};
-use crate::domain::lockout::Standing;
+use crate::domain::lockout::{Door, Standing};
 use crate::domain::mail::Purpose;
 use crate::domain::user::{self, Violation};
 use crate::error::{CredentialError, Error};
@@ -66,30 +66,30 @@ impl State {
     ) -> crate::Result<()> {
         let block = caller.origin.address_block();
         let _turn = self.guesses.turn(&user.to_string(), &block).await?;
-        let standing = self.standing(Some(user), &block).await?;
+        let standing = self.standing(user, Door::Password, &block).await?;
         let owner = credentials::owner(&self.base.db.global(Login::Api), user).await?;
         let stored = owner.and_then(|owner| owner.password_hash);
         let work = self.legacy_hashes.work().await?;
         let checked = self.passwords.check(stored.as_deref(), password, work).await?;
-        if standing.is_locked(self.base.clock.now()) {
-            return Err(CredentialError::PasswordWrong.into());
-        }
-        if !checked.matches {
-            self.record_wrong_proof(caller, user, standing).await?;
+        let is_locked = standing.is_locked(self.base.clock.now());
+        if is_locked || !checked.matches {
+            self.record_wrong_proof(caller, user, !is_locked, standing).await?;
             return Err(CredentialError::PasswordWrong.into());
         }
         Ok(())
     }
 
-    /// Records a wrong password or code of someone who is logged in.
+    /// Records a wrong password or code of someone who is logged in. With the account locked it is no guess: whether it was
+    /// right decided nothing.
     pub(super) async fn record_wrong_proof(
         &self,
         caller: &Caller,
         user: UserId,
+        is_guess: bool,
         standing: Standing,
     ) -> crate::Result<()> {
         let mut work = self.base.db.begin(Login::Api, caller).await?;
-        self.count_failure(&mut work, caller, Some(user), true, standing).await?;
+        self.count_failure(&mut work, caller, Some(user), is_guess, standing).await?;
         work.audit(Audit::new(SERVICE, "PROVE_IDENTITY", "user", user.to_string(), AuditResult::Denied));
         work.commit().await?;
         Ok(())

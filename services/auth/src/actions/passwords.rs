@@ -2,13 +2,13 @@
 //! cores, some wait, and the rest is refused, so that a flood of logins takes neither all memory nor the time of those
 //! who are logged in already.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
 use nsl_core::config::Secret;
-use nsl_crypto::password::{self, MAX_PASSWORD_LEN, PasswordError};
+use nsl_crypto::password::{self, MAX_PASSWORD_LEN, Memory, PasswordError};
 use nsl_crypto::token::random_token;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::domain::legacy_hash::{LegacyHash, Work};
@@ -24,10 +24,16 @@ pub(super) struct Checked {
     pub(super) renewed: Option<String>,
 }
 
-fn compare(stored: Option<&str>, dummy: &str, password: &[u8], work: Work) -> crate::Result<Checked> {
+fn compare(
+    memory: &mut Memory,
+    stored: Option<&str>,
+    dummy: &str,
+    password: &[u8],
+    work: Work,
+) -> crate::Result<Checked> {
     let legacy = stored.and_then(LegacyHash::parse);
     let argon2 = stored.filter(|_| legacy.is_none());
-    let verdict = password::verify(argon2.unwrap_or(dummy), password);
+    let verdict = password::verify_in(memory, argon2.unwrap_or(dummy), password);
     // Nobody's password is longer, and bcrypt reads no more than 72 bytes of it.
     let is_short = password.len() <= MAX_PASSWORD_LEN;
     let legacy_matches = is_short && work.matches(legacy.as_ref(), password);
@@ -41,7 +47,7 @@ fn compare(stored: Option<&str>, dummy: &str, password: &[u8], work: Work) -> cr
         }
     };
     let is_outdated = matches && stored.is_some_and(password::needs_rehash);
-    Ok(Checked { matches, renewed: is_outdated.then(|| password::hash(password)).transpose()? })
+    Ok(Checked { matches, renewed: is_outdated.then(|| password::hash_in(memory, password)).transpose()? })
 }
 
 /// The pool.
@@ -50,6 +56,8 @@ pub(super) struct Passwords {
     line: Arc<Semaphore>,
     /// Places at work.
     cores: Arc<Semaphore>,
+    /// Of each place at work. The last one used is the next, since it is in the cache.
+    memories: Arc<Mutex<Vec<Memory>>>,
     /// Compared with where there is no hash, so that an unknown user takes as long as a known one.
     dummy: Arc<str>,
 }
@@ -60,6 +68,7 @@ impl Passwords {
         Ok(Self {
             line: Arc::new(Semaphore::new(cores + WAITING)),
             cores: Arc::new(Semaphore::new(cores)),
+            memories: Arc::default(),
             dummy: password::hash(random_token("").expose().as_bytes())?.into(),
         })
     }
@@ -74,23 +83,36 @@ impl Passwords {
     ) -> crate::Result<Checked> {
         let stored = stored.map(str::to_owned);
         let dummy = Arc::clone(&self.dummy);
-        self.run(move || compare(stored.as_deref(), &dummy, given.expose().as_bytes(), legacy)).await?
+        self.run(move |memory| compare(memory, stored.as_deref(), &dummy, given.expose().as_bytes(), legacy))
+            .await?
     }
 
     /// The hash to store.
     pub(super) async fn hash(&self, given: Secret) -> crate::Result<String> {
-        Ok(self.run(move || password::hash(given.expose().as_bytes())).await??)
+        Ok(self.run(move |memory| password::hash_in(memory, given.expose().as_bytes())).await??)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> crate::Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> crate::Result<T> {
         let place = Arc::clone(&self.line).try_acquire_owned().map_err(|_| Error::Busy)?;
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(Error::internal)?;
+        let (answer, done) = oneshot::channel();
+        let (line, memories) = (Arc::clone(&self.line), Arc::clone(&self.memories));
         // The places go along: a caller who leaves does not stop the hashing, and must not free its place either.
-        let done = spawn_blocking(move || {
-            let result = work();
+        drop(spawn_blocking(move || {
+            let free = || memories.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = free().pop().unwrap_or_default();
+            // A caller who left wants no answer.
+            let _ = answer.send(work(&mut memory));
+            // Where someone waits, the next hash overwrites it at once.
+            if line.available_permits() >= WAITING {
+                memory.wipe();
+            }
+            free().push(memory);
             drop((core, place));
-            result
-        });
+        }));
         done.await.map_err(Error::internal)
     }
 }
@@ -128,11 +150,12 @@ mod tests {
         let passwords = Passwords {
             line: Arc::new(Semaphore::new(1)),
             cores: Arc::new(Semaphore::new(1)),
+            memories: Arc::default(),
             dummy: "".into(),
         };
         let (finish, wait) = mpsc::channel::<()>();
         let (started, running) = tokio::sync::oneshot::channel();
-        let work = passwords.run(move || {
+        let work = passwords.run(move |_| {
             started.send(()).unwrap();
             wait.recv().unwrap();
         });
@@ -141,10 +164,10 @@ mod tests {
             started = running => started.unwrap(),
         }
         // The first caller is gone by now.
-        assert!(matches!(passwords.run(|| ()).await, Err(Error::Busy)));
+        assert!(matches!(passwords.run(|_| ()).await, Err(Error::Busy)));
         finish.send(()).unwrap();
         let place = passwords.line.acquire().await.unwrap();
         drop(place);
-        assert!(passwords.run(|| ()).await.is_ok());
+        assert!(passwords.run(|_| ()).await.is_ok());
     }
 }

@@ -20,7 +20,7 @@ use crate::domain::user::{self, attempted_name};
 use crate::error::{CredentialError, Error};
 use crate::events::credentials::PasswordChanged;
 use crate::events::user_stream;
-use crate::store::{credentials, origins};
+use crate::store::{credentials, origins, users};
 
 /// Tells people and secret scanners what it is.
 const TOKEN_PREFIX: &str = "nslm_";
@@ -72,21 +72,13 @@ impl State {
         // Both before the transaction; which of them is kept is known in it.
         let (letter, nothing) = (self.outbox.wrap(Some(&mail)).await?, self.outbox.wrap(None).await?);
         let now = self.base.clock.now();
-        let expires = now + RESET_LIVES;
+        let (expires, purpose) = (now + RESET_LIVES, purpose.as_str());
         let caller = stranger(origin);
         let mut work = self.base.db.begin(Login::Api, &caller).await?;
-        let kept = credentials::add_token(
-            &work,
-            &hash,
-            user,
-            purpose.as_str(),
-            &email,
-            now,
-            expires,
-            MAILS_AT_A_TIME,
-        )
-        .await?;
-        let wrapped = if kept == 1 { letter } else { nothing };
+        // By what was sent, so that a burst of requests takes as long for a name that nobody has.
+        credentials::queue(&work, name_or_email).await?;
+        let kept = credentials::add_token(&work, &hash, user, purpose, &email, now, expires, MAILS_AT_A_TIME);
+        let wrapped = if kept.await? == 1 { letter } else { nothing };
         wrapped.post(&work, now, expires).await?;
         let resource = user.map_or_else(|| "unknown".to_owned(), |user| user.to_string());
         work.audit(Audit::new(SERVICE, "FORGOT_PASSWORD", "user", resource, AuditResult::Success));
@@ -120,6 +112,8 @@ impl State {
         let home = recipient.tenants.first().copied().unwrap_or(TenantId::DEFAULT);
         let caller = holder(origin, home, user, recipient.username.clone());
         let mut work = self.base.db.begin_across(Login::Api, &caller, &tenants).await?;
+        // Of two tokens of one user each would wait for the other to go.
+        users::queue(&work, user).await?;
         let spent = credentials::spend_token(&work, &hash, purpose, now).await?;
         if spent.is_none_or(|spent| spent.user_id != user)
             || credentials::set_password(&work, user, &password, now).await? == 0

@@ -35,10 +35,10 @@ impl State {
         self.check_tenant(tenant).await?;
         // None for a user who is locked, was disabled or left the tenant. What they may do now, not at the login, goes
         // into the next access token.
-        let grants = users::grants(&self.base.db.read(Login::Api, tenant), tenant, user, now)
+        let mut grants = users::grants(&self.base.db.read(Login::Api, tenant), tenant, user, now)
             .await?
             .ok_or(Error::RefreshTokenInvalid)?;
-        let grants = self.under_policy(user, grants).await?;
+        self.mfa_policy.apply(&mut grants);
         let minted = self.mint.next(holder, &grants, (token, family.generation), now).await?;
         let principal = Principal {
             tenant,

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use nsl_core::config::Secret;
+use nsl_core::db::DbError;
 use nsl_core::db::sql::Conn;
-use nsl_core::db::{DbError, Login};
 use nsl_core::ids::UserId;
 use nsl_core::ports::SealedSecret;
 
@@ -30,17 +30,16 @@ impl State {
     pub(super) async fn second_factor(
         &self,
         user: UserId,
+        confirmed: Option<&SealedSecret>,
         code: Option<&Secret>,
     ) -> crate::Result<Result<Option<Code>, Denial>> {
-        let found = factors::totp(&self.base.db.global(Login::Api), user).await?;
-        let found = found.filter(|totp| totp.confirmed_at.is_some());
-        Ok(match (found, code) {
+        Ok(match (confirmed, code) {
             (None, None) => Ok(None),
             // Ignoring a code would let its owner believe that it protects something.
             (None, Some(_)) => Err(Denial::TotpNotEnrolled),
             (Some(_), None) => Err(Denial::TotpRequired),
             (Some(totp), Some(code)) => {
-                self.code(user, &totp, code.expose()).await?.map(Some).ok_or(Denial::WrongCode)
+                self.code(user, totp, code.expose()).await?.map(Some).ok_or(Denial::WrongCode)
             }
         })
     }
@@ -49,7 +48,7 @@ impl State {
     pub(super) async fn code(
         &self,
         user: UserId,
-        totp: &factors::Totp,
+        totp: &SealedSecret,
         text: &str,
     ) -> crate::Result<Option<Code>> {
         let text = text.trim();
@@ -60,21 +59,9 @@ impl State {
         Ok(self.backup_key.hash(user, text).map(Code::Backup))
     }
 
-    pub(super) async fn totp_secret(&self, user: UserId, totp: &factors::Totp) -> crate::Result<TotpSecret> {
-        let sealed =
-            SealedSecret { bytes: totp.wrapped_secret.clone(), root_key_id: totp.root_key_id.clone() };
-        let opened = self.sealer.open(PURPOSE, &user.to_string(), &sealed).await.map_err(Error::Enclave)?;
+    pub(super) async fn totp_secret(&self, user: UserId, sealed: &SealedSecret) -> crate::Result<TotpSecret> {
+        let opened = self.sealer.open(PURPOSE, &user.to_string(), sealed).await.map_err(Error::Enclave)?;
         Ok(TotpSecret::from_bytes(opened))
-    }
-
-    /// What the user may do now: all of their grants, unless a role of theirs needs a second factor and they have none.
-    pub(super) async fn under_policy(&self, user: UserId, grants: Grants) -> Result<Grants, DbError> {
-        if !self.mfa_policy.concerns(&grants.roles)
-            || factors::is_enrolled(&self.base.db.global(Login::Api), user).await?.enrolled
-        {
-            return Ok(grants);
-        }
-        Ok(Grants { permissions: reduced(&grants.permissions), ..grants })
     }
 }
 
@@ -99,6 +86,14 @@ pub(super) struct MfaPolicy(Vec<String>);
 impl MfaPolicy {
     pub(super) fn new(roles: &[String]) -> Self {
         Self(roles.iter().map(|role| role.trim().to_lowercase()).collect())
+    }
+
+    /// What is left of a member's grants now: all of them, unless a role of theirs needs a second factor and they have
+    /// none.
+    pub(super) fn apply(&self, grants: &mut Grants) {
+        if !grants.has_totp && self.concerns(&grants.roles) {
+            grants.permissions = reduced(&grants.permissions);
+        }
     }
 
     pub(super) fn concerns(&self, roles: &[String]) -> bool {

@@ -210,12 +210,9 @@ impl State {
         if tenant == caller.tenant() { Ok(()) } else { Err(Error::TenantNotFound) }
     }
 
-    /// Refuses a tenant that is suspended.
+    /// Refuses a tenant that is suspended, by the feed that refuses its members' tokens too.
     pub(super) async fn check_tenant(&self, tenant: TenantId) -> crate::Result<()> {
-        match tenants::by_id(&self.base.db.global(Login::Api), tenant).await? {
-            Some(found) if found.is_active() => Ok(()),
-            _ => Err(Error::TenantSuspended),
-        }
+        self.authenticator.revocations().check(tenant, None).await
     }
 
     /// The tenant that a login names, by its name or its id. No tenant has the nil id: nobody is a member of it, which is

@@ -1,7 +1,8 @@
 //! Sign-in with a wallet, and the wallets of one's account.
 //!
 //! No password is compared, so nobody can guess and nothing is locked: whoever shows a signature over a fresh challenge
-//! holds the key. (A code of the second factor can be guessed, and is counted as at a login with a password.) The challenge is spent before the session starts; where the latter fails, the wallet signs again.
+//! holds the key. (A code of the second factor can be guessed, and is counted apart from what is guessed with a password.)
+//! The challenge is spent before the session starts; where the latter fails, the wallet signs again.
 
 use std::sync::Arc;
 
@@ -19,17 +20,19 @@ use uuid::Uuid;
 
 use super::login::Entrance;
 use super::mfa::own_session;
+use super::recovery::stranger;
 use super::tokens::Tokens;
 use super::{SERVICE, State};
 use crate::config::{Sections, WalletConfig};
+use crate::domain::lockout::Door;
 use crate::domain::login::{Account, Denial};
 use crate::domain::nonce::{NonceKey, Purpose};
 use crate::domain::sign_in::SignIn;
 use crate::domain::wallet::{Chain, Challenge, Form, Proof, Proven, Refusal};
-use crate::error::{CredentialError, Error, StartError};
+use crate::error::{Error, StartError};
 use crate::events::{UserCreated, WalletLinked, WalletUnlinked, user_stream};
 use crate::store::wallets::{self, Owner, Wallet};
-use crate::store::{attempts, roles, users};
+use crate::store::{attempts, factors, roles, users};
 
 /// What wallet sign-in needs beside the database.
 pub(super) struct Wallets {
@@ -101,25 +104,34 @@ impl State {
             }
             None => (UserId::generate(), TenantId::DEFAULT),
         };
-        let block = origin.address_block();
+        let addresses = origin.address_block();
         // Held until the outcome is recorded: codes can be guessed.
-        let _turn = self.guesses.turn(address, &block).await?;
-        let standing = self.standing(Some(user), &block).await?;
-        let denial = match self.second_factor(user, totp_code).await? {
+        let _turn = self.guesses.turn(address, &addresses).await?;
+        let standing = self.standing(user, Door::Wallet, &addresses).await?;
+        let totp = factors::totp(&self.base.db.global(Login::Api), user).await?;
+        let totp = totp.filter(|totp| totp.confirmed_at.is_some()).map(factors::Totp::sealed);
+        let denial = match self.second_factor(user, totp.as_ref(), totp_code).await? {
+            // Whether the code is right is not told: it could be guessed at while the account is locked.
+            Ok(Some(_)) | Err(Denial::WrongCode) if standing.is_locked(now) => Denial::Locked,
             Err(denial) => denial,
-            // Only guesses of codes lock a wallet out, and only out of an account that has codes.
-            Ok(Some(_)) if standing.is_locked(now) => Denial::Locked,
             Ok(code) => {
                 if let Err(refusal) =
                     self.spend_challenge(&origin, &proven, owner.as_ref(), user, tenant).await?
                 {
                     return Err(self.deny_wallet(origin, address, refusal).await?);
                 }
-                let entrance = Entrance { code, renewed: None };
-                match self.enter_session(Arc::clone(&origin), user, tenant, address, &entrance).await {
-                    Err(Error::TenantSuspended) => Denial::TenantSuspended,
-                    Err(Error::Credential(CredentialError::TotpInvalid)) => Denial::WrongCode,
-                    started => return started,
+                let entrance = Entrance {
+                    user,
+                    tenant,
+                    attempted: address,
+                    standing,
+                    revision: None,
+                    code,
+                    renewed: None,
+                };
+                match self.enter_session(Arc::clone(&origin), entrance).await? {
+                    Ok(tokens) => return Ok(tokens),
+                    Err(denial) => denial,
                 }
             }
         };
@@ -128,7 +140,10 @@ impl State {
             (username, Account { id, status, locked_until: None, standing, tenants })
         });
         self.deny(origin, address, account, standing, denial).await?;
-        Err(if denial == Denial::Locked { Error::WalletRefused(Refusal::Closed) } else { denial.into() })
+        Err(match denial {
+            Denial::Locked | Denial::Overtaken => Error::WalletRefused(Refusal::Closed),
+            denial => denial.into(),
+        })
     }
 
     /// Spends the challenge, and makes the account where the wallet has none.
@@ -210,14 +225,7 @@ impl State {
         refusal: Refusal,
     ) -> crate::Result<Error> {
         let name = claimed.chars().filter(char::is_ascii_alphanumeric).take(42).collect::<String>();
-        let principal = Principal {
-            tenant: TenantId::DEFAULT,
-            user: None,
-            session: None,
-            name: "anonymous".to_owned(),
-            permissions: Permissions::default(),
-        };
-        let caller = Caller::new(principal, origin);
+        let caller = stranger(origin);
         let (ip, agent) = (caller.origin.ip_address.as_deref(), caller.origin.user_agent.as_deref());
         let mut work = self.base.db.begin(Login::Api, &caller).await?;
         let (id, reason, now) = (Uuid::now_v7(), refusal.reason(), self.base.clock.now());
@@ -246,12 +254,12 @@ impl State {
             Ok(proven) => proven,
             Err(refusal) => {
                 work.rollback().await?;
-                return Err(Error::WalletProofRefused(refusal));
+                return Err(Error::WalletRefused(refusal));
             }
         };
         if wallets::spend(&work, &proven.nonce.hash, proven.nonce.expires).await? == 0 {
             work.rollback().await?;
-            return Err(Error::WalletProofRefused(Refusal::NonceUsed));
+            return Err(Error::WalletRefused(Refusal::NonceUsed));
         }
         let (chain, address) = (proven.chain.as_str(), proven.address.as_str());
         let wallet = match wallets::add(&work, Uuid::now_v7(), chain, address, user, now).await {

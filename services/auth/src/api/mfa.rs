@@ -117,7 +117,7 @@ pub(super) struct RemoveTotpRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Password)]
     password: Option<Secret>,
-    /// In place of the password: the present code of the app, or a backup code.
+    /// In place of the password: the present code of the app.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     code: Option<Secret>,

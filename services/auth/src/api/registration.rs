@@ -8,10 +8,11 @@ use axum::{Extension, Json};
 use nsl_core::ApiError;
 use nsl_core::caller::Origin;
 use nsl_core::config::Secret;
-use nsl_core::http::{Answer, Body, IdempotencyKey, Problem};
+use nsl_core::http::{Allowed, Answer, Body, IdempotencyKey, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::Own;
 use super::users::UserView;
 use crate::actions::State;
 use crate::actions::registration::ROLE;
@@ -80,4 +81,20 @@ pub(super) async fn verify(
 ) -> Result<StatusCode, ApiError> {
     state.verify_email(origin, request.token.expose()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Mails once more the token that confirms one's e-mail address; three at a time are good.
+#[utoipa::path(post, path = "/email/verification", tag = "auth", operation_id = "authAskVerification",
+    extensions(("x-rate-limit" = json!("login"))), security(("bearer" = ["auth:self"])), responses(
+    (status = 202, description = "A mail is on its way, unless three are"),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:self is missing", body = Problem),
+    (status = 409, description = "There is no address that waits to be confirmed", body = Problem),
+    (status = 429, description = "Too many requests in a minute", body = Problem)))]
+pub(super) async fn verify_again(
+    caller: Allowed<Own>,
+    Extension(state): Extension<Arc<State>>,
+) -> Result<StatusCode, ApiError> {
+    state.verify_again(&caller).await?;
+    Ok(StatusCode::ACCEPTED)
 }

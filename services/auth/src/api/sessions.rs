@@ -124,9 +124,9 @@ pub(super) async fn refresh(
     security(("bearer" = ["auth:self"])), responses(
     (status = 204, description = "The session has ended"),
     (status = 400, description = "Malformed", body = Problem),
-    (status = 401, description = "No valid credential", body = Problem),
-    (status = 403, description = "Permission auth:self is missing", body = Problem),
-    (status = 422, description = "The refresh token is not of one of your sessions", body = Problem)))]
+    (status = 401, description = "No valid credential, or the refresh token is not of one of your sessions",
+        body = Problem),
+    (status = 403, description = "Permission auth:self is missing", body = Problem)))]
 pub(super) async fn logout(
     caller: Allowed<Own>,
     Extension(state): Extension<Arc<State>>,

@@ -270,3 +270,23 @@ pub(super) async fn unlock(
 ) -> Result<Json<UserView>, ApiError> {
     Ok(Json(state.unlock_user(&caller, id).await?.into()))
 }
+
+/// Takes a user's second factor away, with its backup codes, for one who has lost it; their sessions end at once.
+#[utoipa::path(delete, path = "/users/{id}/mfa/totp", tag = "auth", operation_id = "authRemoveUserTotp",
+    params(("id" = UserId, Path, description = "The user's id")),
+    security(("bearer" = ["auth:users"])), responses(
+    (status = 204, description = "The user has no second factor any more"),
+    (status = 400, description = "Malformed", body = Problem),
+    (status = 401, description = "No valid credential", body = Problem),
+    (status = 403, description = "Permission auth:users is missing, the credential is no session, another tenant manages \
+        the account, it may do more than the caller, or it is the caller's own", body = Problem),
+    (status = 404, description = "This tenant has no such user", body = Problem),
+    (status = 409, description = "There is no second factor", body = Problem)))]
+pub(super) async fn remove_totp(
+    caller: Allowed<Users>,
+    Extension(state): Extension<Arc<State>>,
+    Parts(id): Parts<UserId>,
+) -> Result<StatusCode, ApiError> {
+    state.remove_user_totp(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

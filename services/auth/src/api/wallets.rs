@@ -248,10 +248,10 @@ impl From<ProofRequest> for Proof {
     request_body = ProofRequest, security(("bearer" = ["auth:self"])), responses(
     (status = 201, description = "The wallet", body = WalletView),
     (status = 400, description = "Malformed", body = Problem),
-    (status = 401, description = "No valid credential", body = Problem),
+    (status = 401, description = "No valid credential, or the challenge or the signature cannot be accepted",
+        body = Problem),
     (status = 403, description = "Permission auth:self is missing, or the credential is no session", body = Problem),
-    (status = 409, description = "Another account has this wallet, or yours has it already", body = Problem),
-    (status = 422, description = "The challenge or the signature cannot be accepted", body = Problem)))]
+    (status = 409, description = "Another account has this wallet, or yours has it already", body = Problem)))]
 pub(super) async fn link(
     caller: Allowed<Own>,
     key: IdempotencyKey,

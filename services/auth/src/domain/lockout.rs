@@ -4,8 +4,39 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The block of the second count.
-pub(crate) const EVERYWHERE: &str = "*";
+/// The ways into an account whose guesses are counted apart: no number of wrong passwords keeps a wallet out, nor the
+/// other way about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Door {
+    #[default]
+    Password,
+    /// Behind a signature only codes are left to guess.
+    Wallet,
+}
+
+impl Door {
+    /// Under what the guesses from a block of addresses are counted.
+    pub(crate) fn block(self, addresses: &str) -> String {
+        match self {
+            Self::Password => addresses.to_owned(),
+            Self::Wallet => format!("wallet {addresses}"),
+        }
+    }
+
+    /// The block of the second count.
+    pub(crate) fn everywhere(self) -> &'static str {
+        match self {
+            Self::Password => "*",
+            Self::Wallet => "wallet *",
+        }
+    }
+}
+
+/// Whether a block is one of the second count.
+pub(crate) fn is_everywhere(block: &str) -> bool {
+    block.ends_with('*')
+}
+
 /// How much higher the second count goes.
 const EVERYWHERE_FACTOR: u32 = 20;
 /// A count is forgotten when so long nobody failed.
@@ -23,7 +54,7 @@ impl Lockout {
     /// How long a count that was just reached locks, if it does. It locks at each multiple of the limit, twice as long
     /// as the time before.
     pub(crate) fn after(self, block: &str, failures: i32) -> Option<SignedDuration> {
-        let limit = if block == EVERYWHERE {
+        let limit = if is_everywhere(block) {
             self.max_failures.saturating_mul(EVERYWHERE_FACTOR)
         } else {
             self.max_failures
@@ -37,9 +68,10 @@ impl Lockout {
     }
 }
 
-/// What is known of an account at a block.
+/// What is known of an account at a door and a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
+    pub(crate) door: Door,
     /// Whether someone logged in from there.
     pub(crate) is_known: bool,
     pub(crate) locked_until: Option<Timestamp>,
@@ -47,6 +79,11 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// Whose lockouts concern a request from a block.
+    pub(crate) fn blocks(self, block: &str) -> Vec<&str> {
+        if self.is_known { vec![block] } else { vec![block, self.door.everywhere()] }
+    }
+
     pub(crate) fn is_locked(self, now: Timestamp) -> bool {
         let is_on = |until: Option<Timestamp>| until.is_some_and(|until| now < until);
         is_on(self.locked_until) || (!self.is_known && is_on(self.everywhere_locked_until))
@@ -78,8 +115,18 @@ mod tests {
             let expected = minutes.map(SignedDuration::from_mins);
             assert_eq!(lockout.after("192.0.2.0/24", failures), expected, "{failures}");
         }
-        assert_eq!(lockout.after(EVERYWHERE, 5), None);
-        assert_eq!(lockout.after(EVERYWHERE, 100), Some(SignedDuration::from_mins(30)));
+        assert_eq!(lockout.after(Door::Password.everywhere(), 5), None);
+        assert_eq!(lockout.after(Door::Password.everywhere(), 100), Some(SignedDuration::from_mins(30)));
+    }
+
+    #[test]
+    fn doors_are_counted_apart() {
+        let (password, wallet) = (Door::Password, Door::Wallet);
+        assert_ne!(password.block("192.0.2.0/24"), wallet.block("192.0.2.0/24"));
+        assert_ne!(password.everywhere(), wallet.everywhere());
+        for door in [password, wallet] {
+            assert!(is_everywhere(door.everywhere()) && !is_everywhere(&door.block("192.0.2.0/24")));
+        }
     }
 
     #[test]

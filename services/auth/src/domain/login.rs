@@ -36,6 +36,8 @@ pub(crate) enum Denial {
     TotpRequired,
     WrongCode,
     TenantSuspended,
+    /// The account was changed, or its block locked, while the password was compared.
+    Overtaken,
 }
 
 impl Denial {
@@ -51,6 +53,7 @@ impl Denial {
             Self::TotpRequired => "totp_required",
             Self::WrongCode => "wrong_code",
             Self::TenantSuspended => "tenant_suspended",
+            Self::Overtaken => "overtaken",
         }
     }
 
@@ -68,7 +71,8 @@ impl From<Denial> for Error {
             | Denial::WrongPassword
             | Denial::Locked
             | Denial::Disabled
-            | Denial::NoTenant => Self::InvalidCredentials,
+            | Denial::NoTenant
+            | Denial::Overtaken => Self::InvalidCredentials,
             Denial::NotAMember => Self::NotAMember,
             Denial::TotpNotEnrolled => Self::TotpNotEnrolled,
             Denial::TotpRequired => CredentialError::TotpRequired.into(),

@@ -53,7 +53,7 @@ impl Mail {
                 "If it was not you, ignore this mail: your password stays as it is.",
             ),
             Purpose::EmailVerification => (
-                "an account was made with this e-mail address. Within a day, confirm the address",
+                "this e-mail address was given for your account. Within a day, confirm it",
                 "POST /api/v1/auth/email/verify",
                 "If it was not you, ignore this mail: the address stays unconfirmed.",
             ),

@@ -15,6 +15,8 @@ pub(crate) enum CredentialError {
     TotpNotStarted,
     #[error("the account has no second factor")]
     TotpMissing,
+    #[error("the second factor is the caller's own")]
+    TotpOwn,
     #[error("the password of the account is wrong")]
     PasswordWrong,
     #[error("neither a password nor a code was sent")]
@@ -23,6 +25,8 @@ pub(crate) enum CredentialError {
     SessionRequired,
     #[error("the mailed token is not valid")]
     MailTokenInvalid,
+    #[error("no address waits to be confirmed")]
+    NothingToVerify,
     #[error("nobody may register")]
     RegistrationClosed,
     #[error("the API key is not valid")]
@@ -61,6 +65,11 @@ impl From<CredentialError> for ApiError {
                 "auth.totp_missing",
                 "This account has no second factor; POST /api/v1/auth/mfa/totp begins an enrolment.",
             ),
+            CredentialError::TotpOwn => Self::forbidden(
+                "auth.totp_own",
+                "Your own second factor is taken away by DELETE /api/v1/auth/mfa/totp, which asks for your password or \
+                 a code.",
+            ),
             CredentialError::PasswordWrong => Self::unauthorized(
                 "auth.password_wrong",
                 "The present password is wrong, or was wrong too often; after some failures wait half an hour.",
@@ -72,12 +81,17 @@ impl From<CredentialError> for ApiError {
             ),
             CredentialError::SessionRequired => Self::forbidden(
                 "auth.session_required",
-                "This changes how the account is entered, so it needs a session of its owner and no API key; \
+                "This changes how an account is entered, so it needs a session and no API key; \
                  POST /api/v1/auth/login starts one.",
             ),
             CredentialError::MailTokenInvalid => Self::unauthorized(
                 "auth.mail_token_invalid",
                 "The token is unknown, was used, or has expired; ask for another mail.",
+            ),
+            CredentialError::NothingToVerify => Self::new(
+                StatusCode::CONFLICT,
+                "auth.nothing_to_verify",
+                "Your account has no e-mail address, or it is confirmed; GET /api/v1/auth/me shows it.",
             ),
             CredentialError::RegistrationClosed => Self::forbidden(
                 "auth.registration_closed",

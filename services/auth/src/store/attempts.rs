@@ -19,18 +19,6 @@ nsl_core::queries! {
          ) \
          UPDATE auth.users SET failed_attempts = failed_attempts + 1 WHERE id = $3 AND $4";
 
-    /// Records an attempt that succeeded and begins the user's count anew; no row for a user who was locked or disabled in
-    /// the meantime.
-    pub(crate) fn add_success(
-        id: Uuid, username: &str, user: UserId, ip_address: Option<&str>, user_agent: Option<&str>, now: Timestamp,
-    ) -> exec =
-        "WITH attempt AS ( \
-             INSERT INTO auth.login_attempts \
-                 (id, username, user_id, ip_address, user_agent, success, attempted_at) \
-             VALUES ($1, $2, $3, $4, $5, true, $6) \
-         ) \
-         UPDATE auth.users SET failed_attempts = 0, last_login_at = $6 WHERE id = $3 AND status = 'active'";
-
     /// Deletes old attempts, some at a time.
     pub(crate) fn purge(before: Timestamp, most: i64) -> exec =
         "DELETE FROM auth.login_attempts WHERE id IN ( \

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use nsl_core::ids::{TenantId, UserId};
 
 nsl_core::row! {
-    /// A user who changes their password.
+    /// A user whose account it is.
     pub(crate) struct Owner {
         pub(crate) username: String,
         pub(crate) email: Option<String>,
+        pub(crate) email_is_verified: bool,
         pub(crate) full_name: Option<String>,
         pub(crate) password_hash: Option<String>,
     }
@@ -50,7 +51,8 @@ nsl_core::row! {
 
 nsl_core::queries! {
     pub(crate) fn owner(user: UserId) -> opt<Owner> =
-        "SELECT username, email, full_name, password_hash FROM auth.users WHERE id = $1 AND status = 'active'";
+        "SELECT username, email, email_verified_at IS NOT NULL AS email_is_verified, full_name, password_hash \
+         FROM auth.users WHERE id = $1 AND status = 'active'";
 
     /// The active user of a name or an address, if mail can be sent to them. A name goes before another user's address.
     pub(crate) fn reachable(name_or_email: &str) -> opt<Reachable> =
@@ -68,37 +70,38 @@ nsl_core::queries! {
     /// Sets a new password.
     pub(crate) fn set_password(user: UserId, hash: &str, now: Timestamp) -> exec =
         "UPDATE auth.users SET password_hash = $2, password_changed_at = $3, updated_at = $3, failed_attempts = 0, \
-             locked_until = NULL \
+             locked_until = NULL, revision = revision + 1 \
          WHERE id = $1 AND status = 'active'";
-
-    /// Stores the same password in the present form, unless it was changed meanwhile.
-    pub(crate) fn renew_hash(user: UserId, old: &str, new: &str) -> exec =
-        "UPDATE auth.users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
 
     /// Notes that mail to the address reaches the user, if it is still theirs.
     pub(crate) fn verify_email(user: UserId, email: &str, now: Timestamp) -> exec =
         "UPDATE auth.users SET email_verified_at = coalesce(email_verified_at, $3) \
          WHERE id = $1 AND lower(email) = lower($2) AND status = 'active'";
 
+    /// Lets one request at a time ask for mail to a name or an address, whether or not somebody has it.
+    pub(crate) fn queue(name_or_email: &str) -> exec =
+        "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('auth.mail ' || lower($1), 0))";
+
     /// Keeps a token that goes out by mail; no row where the user has as many of its purpose as one is sent at a time,
-    /// or where there is no user.
+    /// or another address, or where there is no user. Two do not count at the same time only where they have queued.
     pub(crate) fn add_token(
         hash: &[u8], user: Option<UserId>, purpose: &str, email: &str, now: Timestamp, expires: Timestamp, most: i64,
     ) -> exec =
         "INSERT INTO auth.one_time_tokens (token_hash, user_id, purpose, email, created_at, expires_at) \
          SELECT $1, u.id, $3, $4, $5, $6 FROM auth.users AS u \
-         WHERE u.id = $2 AND $7 > ( \
+         WHERE u.id = $2 AND lower(u.email) = lower($4) AND $7 > ( \
              SELECT count(*) FROM auth.one_time_tokens AS t \
              WHERE t.user_id = u.id AND t.purpose = $3 AND t.expires_at > $5)";
 
-    /// The user whose mail a token came in.
+    /// The user whose mail a token came in, if that is still their address.
     pub(crate) fn recipient(hash: &[u8], purpose: &str, now: Timestamp) -> opt<Recipient> =
         "SELECT t.user_id, u.username, t.email, u.full_name, ARRAY( \
              SELECT m.tenant_id FROM auth.memberships AS m WHERE m.user_id = u.id \
              ORDER BY m.created_at, m.tenant_id \
          ) AS tenants \
          FROM auth.one_time_tokens AS t JOIN auth.users AS u ON u.id = t.user_id \
-         WHERE t.token_hash = $1 AND t.purpose = $2 AND t.expires_at > $3 AND u.status = 'active'";
+         WHERE t.token_hash = $1 AND t.purpose = $2 AND t.expires_at > $3 AND u.status = 'active' \
+             AND lower(u.email) = lower(t.email)";
 
     /// Spends a token, and with it every other of its user and purpose; no row if another request was first.
     pub(crate) fn spend_token(hash: &[u8], purpose: &str, now: Timestamp) -> opt<Spent> =
@@ -114,6 +117,10 @@ nsl_core::queries! {
     /// Makes a user's other tokens useless, as when the password was changed in another way.
     pub(crate) fn drop_tokens(user: UserId, purpose: &str) -> exec =
         "DELETE FROM auth.one_time_tokens WHERE user_id = $1 AND purpose = $2";
+
+    /// Makes every token useless that was mailed to another address than this one.
+    pub(crate) fn drop_tokens_elsewhere(user: UserId, email: Option<&str>) -> exec =
+        "DELETE FROM auth.one_time_tokens WHERE user_id = $1 AND lower(email) IS DISTINCT FROM lower($2)";
 
     /// Deletes tokens that have expired, some at a time.
     pub(crate) fn purge_tokens(before: Timestamp, most: i64) -> exec =

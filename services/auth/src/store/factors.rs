@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use nsl_core::ids::UserId;
+use nsl_core::ports::SealedSecret;
 
 nsl_core::row! {
     pub(crate) struct Totp {
@@ -23,6 +24,12 @@ nsl_core::row! {
 nsl_core::row! {
     pub(crate) struct Enrolled {
         pub(crate) enrolled: bool,
+    }
+}
+
+impl Totp {
+    pub(crate) fn sealed(self) -> SealedSecret {
+        SealedSecret { bytes: self.wrapped_secret, root_key_id: self.root_key_id }
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) mod attempts;
 pub(crate) mod credentials;
 /// Second factors and the codes that stand in for one.
 pub(crate) mod factors;
+/// What a login is decided by, and what it starts.
+pub(crate) mod logins;
 /// Wrong passwords by the place that they came from.
 pub(crate) mod origins;
 /// Mail to be sent.
@@ -37,6 +39,7 @@ pub const ALL: &[&[Checked]] = &[
     attempts::ALL,
     credentials::ALL,
     factors::ALL,
+    logins::ALL,
     origins::ALL,
     outbox::ALL,
     revocations::ALL,

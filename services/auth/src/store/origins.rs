@@ -21,18 +21,17 @@ nsl_core::row! {
 }
 
 nsl_core::queries! {
-    /// The standing of an account at a block; that of a stranger for no account, by the same statement. A login before
-    /// `since` counts no more.
-    pub(crate) fn standing(user: Option<UserId>, block: &str, since: Timestamp) -> one<Standing> =
-        "SELECT coalesce(bool_or(address_block = $2 AND last_success_at > $3), false) AS is_known, \
+    /// The standing of an account at a block and everywhere. A login before `since` counts no more.
+    pub(crate) fn standing(user: UserId, block: &str, everywhere: &str, since: Timestamp) -> one<Standing> =
+        "SELECT coalesce(bool_or(address_block = $2 AND last_success_at > $4), false) AS is_known, \
              max(locked_until) FILTER (WHERE address_block = $2) AS locked_until, \
-             max(locked_until) FILTER (WHERE address_block = '*') AS everywhere_locked_until \
-         FROM auth.login_origins WHERE user_id = $1 AND address_block IN ($2, '*')";
+             max(locked_until) FILTER (WHERE address_block = $3) AS everywhere_locked_until \
+         FROM auth.login_origins WHERE user_id = $1 AND address_block IN ($2, $3)";
 
     /// Counts a failure at each of the blocks, if it was a guess; a count whose last failure was before `forget`
     /// begins anew. No row for no account, by the same statement.
     pub(crate) fn count(
-        user: Option<UserId>, is_guess: bool, blocks: &[String], now: Timestamp, forget: Timestamp,
+        user: Option<UserId>, is_guess: bool, blocks: &[&str], now: Timestamp, forget: Timestamp,
     ) -> many<Counted> =
         "INSERT INTO auth.login_origins AS o (user_id, address_block, failures, last_failed_at) \
          SELECT u.id, b.block, 1, $4 FROM auth.users AS u CROSS JOIN unnest($3::text[]) AS b (block) \
@@ -44,11 +43,6 @@ nsl_core::queries! {
     /// Locks an account at a block.
     pub(crate) fn lock(user: UserId, block: &str, until: Timestamp) -> exec =
         "UPDATE auth.login_origins SET locked_until = $3 WHERE user_id = $1 AND address_block = $2";
-
-    /// Notes a login, which begins the count of its block anew.
-    pub(crate) fn succeeded(user: UserId, block: &str, now: Timestamp) -> exec =
-        "INSERT INTO auth.login_origins (user_id, address_block, last_success_at) VALUES ($1, $2, $3) \
-         ON CONFLICT (user_id, address_block) DO UPDATE SET failures = 0, locked_until = NULL, last_success_at = $3";
 
     /// Ends every lockout of an account: its owner showed who they are in another way.
     pub(crate) fn forgive(user: UserId) -> exec =

@@ -61,20 +61,6 @@ nsl_core::row! {
 }
 
 nsl_core::queries! {
-    /// Starts a session with its first refresh token.
-
-    pub(crate) fn start(
-        tenant: TenantId, session: SessionId, user: UserId, ip_address: Option<&str>, user_agent: Option<&str>,
-        token_hash: &[u8], now: Timestamp, expires: Timestamp,
-    ) -> exec =
-        "WITH session AS ( \
-             INSERT INTO auth.authentication_sessions \
-                 (tenant_id, id, user_id, created_at, expires_at, last_used_at, ip_address, user_agent) \
-             VALUES ($1, $2, $3, $7, $8, $7, $4, $5) \
-         ) \
-         INSERT INTO auth.refresh_tokens (token_hash, tenant_id, session_id, generation, created_at, expires_at) \
-         VALUES ($6, $1, $2, 0, $7, $8)";
-
     /// The family of a refresh token. Its tenant is not known before.
     pub(crate) fn by_token(token_hash: &[u8]) -> opt<Family> =
         "SELECT t.tenant_id, t.session_id, s.user_id, t.generation, t.expires_at, s.revoked_at \

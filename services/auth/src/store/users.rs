@@ -6,27 +6,16 @@ use nsl_core::ids::{TenantId, UserId};
 use uuid::Uuid;
 
 nsl_core::row! {
-    /// What a login needs to know of a user.
-    pub(crate) struct Login {
-        pub(crate) id: UserId,
-        pub(crate) username: String,
-        pub(crate) password_hash: Option<String>,
-        pub(crate) status: String,
-        pub(crate) locked_until: Option<Timestamp>,
-        /// The oldest membership first.
-        pub(crate) tenants: Vec<TenantId>,
-    }
-}
-
-nsl_core::row! {
     /// What a member may do in a tenant.
-    #[derive(Clone, PartialEq, Eq)]
     pub(crate) struct Grants {
         pub(crate) username: String,
         pub(crate) roles: Vec<String>,
         pub(crate) permissions: Vec<String>,
         /// When the first of the roles ends.
         pub(crate) until: Option<Timestamp>,
+        pub(crate) has_totp: bool,
+        /// Of the account, when this was read.
+        pub(crate) revision: i64,
     }
 }
 
@@ -46,10 +35,10 @@ nsl_core::row! {
 }
 
 nsl_core::row! {
-    /// Whose an account is, and whether it can log in.
+    /// Whose an account is, and where its mail goes.
     pub(crate) struct Account {
         pub(crate) home_tenant_id: Option<TenantId>,
-        pub(crate) status: String,
+        pub(crate) email: Option<String>,
     }
 }
 
@@ -77,13 +66,9 @@ nsl_core::queries! {
 
     pub(crate) fn any() -> one<Found> = "SELECT EXISTS (SELECT FROM auth.users) AS found";
 
-    /// The user of a name, for a login.
-    pub(crate) fn by_username(username: &str) -> opt<Login> =
-        "SELECT u.id, u.username, u.password_hash, u.status, u.locked_until, ARRAY( \
-             SELECT m.tenant_id FROM auth.memberships AS m WHERE m.user_id = u.id \
-             ORDER BY m.created_at, m.tenant_id \
-         ) AS tenants \
-         FROM auth.users AS u WHERE lower(u.username) = lower($1)";
+    /// The user of a name.
+    pub(crate) fn by_username(username: &str) -> opt<Id> =
+        "SELECT id FROM auth.users WHERE lower(username) = lower($1)";
 
     /// The user of a name, for a process that may not read what a login needs.
     pub(crate) fn id_by_username(username: &str) -> opt<Id> =
@@ -105,7 +90,9 @@ nsl_core::queries! {
          ) AS permissions, ( \
              SELECT min(ur.expires_at) FROM auth.user_roles AS ur \
              WHERE ur.tenant_id = m.tenant_id AND ur.user_id = m.user_id AND ur.expires_at > $3 \
-         ) AS until \
+         ) AS until, EXISTS ( \
+             SELECT FROM auth.totp_factors AS t WHERE t.user_id = m.user_id AND t.confirmed_at IS NOT NULL \
+         ) AS has_totp, u.revision \
          FROM auth.memberships AS m JOIN auth.users AS u ON u.id = m.user_id \
          WHERE m.tenant_id = $1 AND m.user_id = $2 AND u.status = 'active'";
 
@@ -157,9 +144,14 @@ nsl_core::queries! {
     pub(crate) fn exists(user: UserId) -> one<Found> =
         "SELECT EXISTS (SELECT FROM auth.users WHERE id = $1) AS found";
 
-    /// Holds an account until the transaction ends: a login of it waits, and then sees what was changed.
+    /// Holds an account until the transaction ends, for what changes it: a login of it that is under way waits, and then
+    /// starts no session.
     pub(crate) fn hold(user: UserId) -> opt<Account> =
-        "SELECT home_tenant_id, status FROM auth.users WHERE id = $1 FOR NO KEY UPDATE";
+        "UPDATE auth.users SET revision = revision + 1 WHERE id = $1 RETURNING home_tenant_id, email";
+
+    /// Lets one request at a time do something for an account that changes nothing of it.
+    pub(crate) fn queue(user: UserId) -> opt<Id> =
+        "SELECT id FROM auth.users WHERE id = $1 FOR NO KEY UPDATE";
 
     /// What a user may do, in one tenant or in all of them together, whether they can log in or not.
     pub(crate) fn powers(user: UserId, tenant: Option<TenantId>, now: Timestamp) -> many<Name> =

@@ -252,3 +252,23 @@ async fn a_key_is_shown_once_whatever_is_replayed() -> anyhow::Result<()> {
     assert!(again.text().contains(&id(&made).to_string()), "{}", again.text());
     Ok(())
 }
+
+/// The attack: who may manage users ends the keys of those who may do more.
+#[tokio::test]
+async fn nobody_ends_the_key_of_who_may_do_more() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let admin = world.tokens(ADMIN).await.access;
+    let (text, theirs) = key(&world, &admin, &["auth:self"]).await;
+    let role = json!({"name": "Clerk", "permissions": ["auth:self", "auth:users", "auth:api-keys"]});
+    world.app.post("/api/v1/auth/roles").bearer(&admin).json(&role).send().await.expect(StatusCode::CREATED);
+    world.add("clerk", &["Clerk"]).await;
+    let clerk = world.tokens("clerk").await.access;
+    let refused = delete(&world, &clerk, theirs).await;
+    assert_eq!(refusal(&refused), (403, "auth.user_exceeds_caller".to_owned()));
+    world.me(&text).await.expect(StatusCode::OK);
+    let (_, own) = key(&world, &clerk, &["auth:self"]).await;
+    delete(&world, &clerk, own).await.expect(StatusCode::NO_CONTENT);
+    let (_, own) = key(&world, &clerk, &["auth:self"]).await;
+    delete(&world, &admin, own).await.expect(StatusCode::NO_CONTENT);
+    Ok(())
+}

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use jiff::SignedDuration;
 use nsl_crypto::random;
 use nsl_crypto::token::random_token;
-use nsl_testkit::Response;
+use nsl_testkit::{Response, eventually};
 use serde_json::json;
 
 use crate::world::{ADMIN, PASSWORD, World, refusal};
@@ -94,6 +94,45 @@ async fn guesses_at_the_same_time_do_not_slip_past_the_count() -> anyhow::Result
     let compared: i64 = owner.query_one(sql, &[]).await?.get(0);
     // The limit, and those that were under way when it was reached.
     assert!((5..=8).contains(&compared), "{compared} guesses");
+    Ok(())
+}
+
+/// The attack: a thief logs in with the old password while the owner sets a new one. What ends every session does not
+/// see the one that is about to start.
+#[tokio::test]
+async fn a_login_that_is_overtaken_starts_no_session() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    for (name, change) in [
+        ("password", "UPDATE auth.users SET password_hash = NULL, revision = revision + 1"),
+        ("lock", "UPDATE auth.users SET status = 'locked', revision = revision + 1"),
+        ("role", "UPDATE auth.users SET revision = revision + 1"),
+    ] {
+        let user = world.add(name, &["User"]).await;
+        let owner = world.db.client("neo_user").await?;
+        // As the action does it: the account is held, what it is about is done, the sessions are ended.
+        owner.batch_execute(&format!("BEGIN; {change} WHERE id = '{user}'")).await?;
+        let change = async {
+            let other = world.db.client("neo_user").await.unwrap();
+            eventually(Duration::from_secs(10), "the login waits", async || {
+                let waiting = "SELECT count(*) FROM pg_stat_activity \
+                               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+                other.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > 0
+            })
+            .await;
+            owner.batch_execute("COMMIT").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(world.login(name, PASSWORD), change);
+        assert_eq!(refusal(&answer), (401, "auth.invalid_credentials".to_owned()), "{name}");
+        let rows = owner
+            .query_one(
+                "SELECT (SELECT count(*) FROM auth.authentication_sessions WHERE user_id = $1), ( \
+                     SELECT count(*) FROM auth.login_attempts WHERE user_id = $1 AND reason = 'overtaken')",
+                &[&user],
+            )
+            .await?;
+        assert_eq!((rows.get::<_, i64>(0), rows.get::<_, i64>(1)), (0, 1), "{name}");
+    }
+    world.login("role", PASSWORD).await.expect(StatusCode::OK);
     Ok(())
 }
 

@@ -5,10 +5,11 @@
 use axum::http::StatusCode;
 use jiff::SignedDuration;
 use jsonwebtoken::{Algorithm as Alg, EncodingKey, Header, encode};
-use nsl_auth::{Algorithm, JwtConfig};
+use nsl_auth::{Algorithm, AuthConfig, JwtConfig, Sections};
 use nsl_testkit::Response;
 use serde_json::{Value, json};
 
+use crate::mfa::enrol;
 use crate::world::{ADMIN, SECRET, World, config, refusal};
 
 fn accepting() -> JwtConfig {
@@ -121,5 +122,25 @@ async fn they_expire_and_forged_ones_are_refused() -> anyhow::Result<()> {
     users(&world, &token).await.expect(StatusCode::OK);
     world.app.context().clock().advance(SignedDuration::from_mins(15));
     says(&users(&world, &token).await, 401, "auth.token_expired");
+    Ok(())
+}
+
+/// The attack: an administrator without the second factor that the role needs shows a token of the legacy system.
+#[tokio::test]
+async fn a_role_that_needs_a_second_factor_needs_it_here_too() -> anyhow::Result<()> {
+    let world = World::with_sections(Sections {
+        jwt: accepting(),
+        auth: AuthConfig { require_mfa_for_roles: vec!["Administrator".to_owned()], ..AuthConfig::default() },
+        ..Sections::default()
+    })
+    .await?;
+    for name in [ADMIN, "nobody of ours"] {
+        let token = signed(&claims(&world, name, &json!("Admin")), SECRET);
+        says(&users(&world, &token).await, 403, "core.permission_missing");
+    }
+    let own = world.tokens(ADMIN).await.access;
+    enrol(&world, &own).await;
+    let token = signed(&claims(&world, ADMIN, &json!("Admin")), SECRET);
+    users(&world, &token).await.expect(StatusCode::OK);
     Ok(())
 }

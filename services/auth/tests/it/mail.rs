@@ -8,8 +8,8 @@ use nsl_auth::{Algorithm, AuthConfig, Sections, SmtpTls};
 use nsl_testkit::{Response, eventually};
 use serde_json::{Value, json};
 
-use crate::mail_server::MailServer;
-use crate::world::{ADMIN, PASSWORD, World, config, refusal};
+use crate::mail_server::{MailServer, Taken};
+use crate::world::{ADMIN, PASSWORD, World, config, id, refusal};
 
 const NEW: &str = "another horse, another battery";
 
@@ -172,6 +172,115 @@ async fn whoever_registers_confirms_the_address_by_mail() -> anyhow::Result<()> 
     world.app.context().clock().advance(SignedDuration::from_hours(24));
     assert_eq!(verify(&world, &of("bob@example.org")).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(count(&world, verified).await?, 1);
+    Ok(())
+}
+
+/// The attack: whoever reads the mailbox of before keeps a token of it, and takes the account with it.
+#[tokio::test]
+async fn a_new_address_makes_what_was_mailed_to_the_old_one_void() -> anyhow::Result<()> {
+    let server = MailServer::start();
+    let world = world(&server).await?;
+    let made = register(&world, "ann").await.expect(StatusCode::CREATED).json();
+    forgot(&world, json!({"username": "ann"})).await.expect(StatusCode::ACCEPTED);
+    let before = server.wait(2).await;
+    let admin = world.tokens(ADMIN).await.access;
+    let path = format!("/api/v1/auth/users/{}", id(&made));
+    let change = async |email: Value| {
+        let body = json!({"email": email});
+        world.app.patch(&path).bearer(&admin).json(&body).send().await.expect(StatusCode::OK)
+    };
+    change(json!("ann@example.com")).await;
+    for mail in &before {
+        assert_eq!(mail.to(), "ann@example.org");
+        for answer in [reset(&world, &mail.token(), NEW).await, verify(&world, &mail.token()).await] {
+            assert_eq!(refusal(&answer), (401, "auth.mail_token_invalid".to_owned()));
+        }
+    }
+    assert_eq!(count(&world, "SELECT count(*) FROM auth.one_time_tokens WHERE email LIKE '%.org'").await?, 0);
+    // The new address is asked, and what it answers counts for it alone.
+    let after = server.wait(3).await;
+    assert_eq!(after[2].to(), "ann@example.com");
+    verify(&world, &after[2].token()).await.expect(StatusCode::NO_CONTENT);
+    let verified = "SELECT count(*) FROM auth.users WHERE email_verified_at IS NOT NULL";
+    assert_eq!(count(&world, verified).await?, 1);
+    // The same address in other letters is the same, and needs no mail; none at all needs none either.
+    change(json!("ANN@example.com")).await;
+    assert_eq!(count(&world, verified).await?, 1);
+    change(Value::Null).await;
+    assert_eq!(count(&world, verified).await?, 0);
+    assert_eq!(count(&world, "SELECT count(*) FROM auth.one_time_tokens").await?, 0);
+    change(json!("ann@example.net")).await;
+    assert_eq!(server.wait(4).await[3].to(), "ann@example.net");
+    Ok(())
+}
+
+/// A token whose mail was asked for while the address changed.
+#[tokio::test]
+async fn a_token_of_another_address_is_void_wherever_it_comes_from() -> anyhow::Result<()> {
+    let server = MailServer::start();
+    let world = world(&server).await?;
+    add(&world, "ann").await?;
+    forgot(&world, json!({"username": "ann"})).await.expect(StatusCode::ACCEPTED);
+    let token = server.wait(1).await[0].token();
+    let owner = world.db.client("neo_user").await?;
+    owner.batch_execute("UPDATE auth.users SET email = 'new@example.org' WHERE username = 'ann'").await?;
+    assert_eq!(refusal(&reset(&world, &token, NEW).await), (401, "auth.mail_token_invalid".to_owned()));
+    world.login("ann", PASSWORD).await.expect(StatusCode::OK);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_is_asked_again_until_it_is_confirmed() -> anyhow::Result<()> {
+    let server = MailServer::start();
+    let world = world(&server).await?;
+    register(&world, "ann").await.expect(StatusCode::CREATED);
+    let token = world.tokens("ann").await.access;
+    let ask =
+        async |token: &str| world.app.post("/api/v1/auth/email/verification").bearer(token).send().await;
+    for _ in 0..5 {
+        ask(&token).await.expect(StatusCode::ACCEPTED);
+    }
+    // One of the registration, and two more at a time.
+    let mails = server.wait(3).await;
+    assert_eq!(count(&world, "SELECT count(*) FROM auth.one_time_tokens").await?, 3);
+    verify(&world, &mails[2].token()).await.expect(StatusCode::NO_CONTENT);
+    for token in [&token, &world.tokens(ADMIN).await.access] {
+        assert_eq!(refusal(&ask(token).await), (409, "auth.nothing_to_verify".to_owned()));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn asking_many_times_at_once_sends_no_more_mails() -> anyhow::Result<()> {
+    let server = MailServer::start();
+    let world = world(&server).await?;
+    add(&world, "ann").await?;
+    let asked = (0..24).map(|_| forgot(&world, json!({"username": "ann"})));
+    for answer in futures::future::join_all(asked).await {
+        answer.expect(StatusCode::ACCEPTED);
+    }
+    assert_eq!(count(&world, "SELECT count(*) FROM auth.one_time_tokens").await?, 3);
+    Ok(())
+}
+
+/// Each spends its own and takes the others along: without an order they wait for each other.
+#[tokio::test]
+async fn of_several_tokens_at_the_same_time_one_wins() -> anyhow::Result<()> {
+    let server = MailServer::start();
+    let world = world(&server).await?;
+    for round in 0..3 {
+        let name = format!("ann{round}");
+        add(&world, &name).await?;
+        for _ in 0..3 {
+            forgot(&world, json!({"username": name})).await.expect(StatusCode::ACCEPTED);
+        }
+        let mails = server.wait(3 * (round + 1)).await;
+        let tokens: Vec<String> = mails[3 * round..].iter().map(Taken::token).collect();
+        let answers = futures::future::join_all(tokens.iter().map(|token| reset(&world, token, NEW))).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [204, 401, 401]);
+    }
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use jiff::SignedDuration;
 use nsl_auth::{Algorithm, AuthConfig, Sections};
 use nsl_testkit::Response;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::world::{ADMIN, PASSWORD, Tokens, World, claims, config, refusal};
+use crate::world::{ADMIN, PASSWORD, Tokens, World, claims, config, id, refusal};
 
 /// An authenticator app, after RFC 6238 and RFC 4648: nothing of ours.
 pub(crate) struct App(pub(crate) Vec<u8>);
@@ -255,5 +256,69 @@ async fn a_role_that_needs_a_second_factor_reaches_nothing_without() -> anyhow::
     world.create(&again.access, &user).await.expect(StatusCode::CREATED);
     let ann = world.tokens("ann").await.access;
     assert!(claims(&ann)["scope"].as_str().unwrap().contains("sgx:read"));
+    Ok(())
+}
+
+async fn remove_of(world: &World, token: &str, user: Uuid) -> Response {
+    world.app.delete(&format!("/api/v1/auth/users/{user}/mfa/totp")).bearer(token).send().await
+}
+
+#[tokio::test]
+async fn an_administrator_helps_who_has_lost_the_second_factor() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let admin = world.tokens(ADMIN).await.access;
+    let ann = world.add("ann", &["User"]).await;
+    let token = world.tokens("ann").await.access;
+    let says = |response: &Response, status: u16, code: &str| {
+        assert_eq!(refusal(response), (status, code.to_owned()));
+    };
+    says(&remove_of(&world, &admin, ann).await, 409, "auth.totp_missing");
+    enrol(&world, &token).await;
+    world.app.post("/api/v1/auth/mfa/backup-codes").bearer(&token).send().await.expect(StatusCode::CREATED);
+
+    // Nobody without the permission, nobody with an API key, and nobody their own: that would need no proof.
+    says(&remove_of(&world, &token, ann).await, 403, "core.permission_missing");
+    let body = json!({"name": "CI", "permissions": ["auth:users"]});
+    let made = world.app.post("/api/v1/auth/api-keys").bearer(&admin).json(&body).send().await;
+    let key = made.expect(StatusCode::CREATED).json()["key"].as_str().unwrap().to_owned();
+    says(&remove_of(&world, &key, ann).await, 403, "auth.session_required");
+    enrol(&world, &admin).await;
+    let own = id(&world.me(&admin).await.json());
+    says(&remove_of(&world, &admin, own).await, 403, "auth.totp_own");
+    // Nor of who may do more, nor of another tenant's account.
+    let body = json!({"name": "Clerk", "permissions": ["auth:self", "auth:users"]});
+    world.app.post("/api/v1/auth/roles").bearer(&admin).json(&body).send().await.expect(StatusCode::CREATED);
+    let clerk = json!({"username": "clerk", "password": PASSWORD, "roles": ["Clerk"]});
+    world.create(&admin, &clerk).await.expect(StatusCode::CREATED);
+    let clerk = world.tokens("clerk").await.access;
+    says(&remove_of(&world, &clerk, own).await, 403, "auth.user_exceeds_caller");
+    says(&remove_of(&world, &admin, Uuid::now_v7()).await, 404, "auth.user_not_found");
+
+    remove_of(&world, &admin, ann).await.expect(StatusCode::NO_CONTENT);
+    says(&world.me(&token).await, 401, "auth.session_ended");
+    let again = world.tokens("ann").await.access;
+    assert_eq!(status(&world, &again).await["backupCodesLeft"], json!(0));
+    let owner = world.db.client("neo_user").await?;
+    for sql in [
+        "SELECT count(*) FROM monitoring.audit_logs WHERE action = 'REMOVE_USER_TOTP' AND result = 'Success'",
+        "SELECT count(*) FROM monitoring.security_events WHERE event_type = 'auth.totp_removed'",
+        "SELECT count(*) FROM eventsourcing.events WHERE type = 'auth.totp_disabled'",
+    ] {
+        assert_eq!(owner.query_one(sql, &[]).await?.get::<_, i64>(0), 1, "{sql}");
+    }
+    Ok(())
+}
+
+/// The attack: a stolen access token makes backup codes, and one of them takes the second factor away.
+#[tokio::test]
+async fn a_backup_code_does_not_take_the_second_factor_away() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let stolen = world.tokens(ADMIN).await.access;
+    enrol(&world, &stolen).await;
+    let made = world.app.post("/api/v1/auth/mfa/backup-codes").bearer(&stolen).send().await;
+    let code = made.expect(StatusCode::CREATED).json()["codes"][0].as_str().unwrap().to_owned();
+    let answer = remove(&world, &stolen, &json!({"code": code})).await;
+    assert_eq!(refusal(&answer), (401, "auth.totp_invalid".to_owned()));
+    assert_eq!(status(&world, &stolen).await["backupCodesLeft"], json!(10));
     Ok(())
 }

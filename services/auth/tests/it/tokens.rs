@@ -261,7 +261,7 @@ async fn a_logout_ends_the_session_here_at_once_and_elsewhere_soon() -> anyhow::
     let ann = world.tokens("ann").await;
     for token in [other.refresh.as_str(), "nslr_", "\u{0}"] {
         let response = logout(&ann.access, token).await;
-        assert_eq!(refusal(&response), (422, "auth.refresh_token_foreign".to_owned()));
+        assert_eq!(refusal(&response), (401, "auth.refresh_token_foreign".to_owned()));
     }
     world.me(&other.access).await.expect(StatusCode::OK);
     let anonymous =

@@ -152,7 +152,7 @@ async fn a_wallet_is_linked_to_one_account_and_removed_from_it() -> anyhow::Resu
     // A challenge to log in links nothing: a page that got it signed could add the wallet to an account of its own.
     let text = challenge(app, &wallet, json!({})).await.text;
     let answer = link(app, &bob, &wallet.answers(&text)).await;
-    assert_eq!(refusal(&answer), (422, "auth.wallet_nonce_invalid".to_owned()));
+    assert_eq!(refusal(&answer), (401, "auth.wallet_nonce_invalid".to_owned()));
     let text = to_link().await;
     assert!(text.contains("Let this wallet sign in to your account"), "{text}");
     let proof = wallet.answers(&text);
@@ -164,7 +164,7 @@ async fn a_wallet_is_linked_to_one_account_and_removed_from_it() -> anyhow::Resu
     assert_eq!(made.header("location"), format!("/api/v1/auth/wallets/{}", id(&made.json())));
     assert_eq!((&made.json()["chain"], &made.json()["address"]), (&json!("n3"), &json!(wallet.address())));
     assert_eq!(keyed().await.json(), made.json());
-    assert_eq!(refusal(&link(app, &ann, &proof).await), (422, "auth.wallet_nonce_used".to_owned()));
+    assert_eq!(refusal(&link(app, &ann, &proof).await), (401, "auth.wallet_nonce_used".to_owned()));
     // Whoever found an API key must not let a wallet of their own in.
     let body = json!({"name": "ci", "permissions": ["auth:self"]});
     let key =
@@ -234,5 +234,41 @@ async fn nobody_keeps_a_wallet_out_by_taking_its_address_for_a_name() -> anyhow:
     // An account of a wallet has no password.
     let answer = world.login(me["username"].as_str().unwrap(), PASSWORD).await;
     assert_eq!(refusal(&answer), (401, "auth.invalid_credentials".to_owned()));
+    Ok(())
+}
+
+/// The attack: strangers guess the password of an account until its wallet, too, is refused.
+#[tokio::test]
+async fn wrong_passwords_do_not_lock_a_wallet_with_a_second_factor() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let (app, wallet) = (&world.app, Wallet::n3());
+    world.add("ann", &["User"]).await;
+    let ann = world.tokens("ann").await.access;
+    let text = challenge(app, &wallet, json!({"purpose": "link"})).await.text;
+    link(app, &ann, &wallet.answers(&text)).await.expect(StatusCode::CREATED);
+    let begun = app.post("/api/v1/auth/mfa/totp").bearer(&ann).send().await.expect(StatusCode::CREATED);
+    let begun = begun.json();
+    let secret = begun["secret"].as_str().unwrap();
+    let confirm = json!({"code": totp(secret, seconds(app))});
+    let confirmed = app.post("/api/v1/auth/mfa/totp/confirm").bearer(&ann).json(&confirm).send().await;
+    confirmed.expect(StatusCode::NO_CONTENT);
+    for _ in 0..6 {
+        world.login("ann", "a wrong password of the tests").await.expect(StatusCode::UNAUTHORIZED);
+    }
+    app.context().clock().advance(SignedDuration::from_secs(60));
+    let enter = async |code: String| {
+        let mut proof = wallet.answers(&challenge(app, &wallet, json!({})).await.text);
+        proof["totpCode"] = json!(code);
+        login(app, &proof).await
+    };
+    enter(totp(secret, seconds(app))).await.expect(StatusCode::OK);
+    // Guessed codes lock it, and then no answer tells a right code from a wrong one.
+    for _ in 0..5 {
+        assert_eq!(refusal(&enter("000000".to_owned()).await), (401, "auth.totp_invalid".to_owned()));
+    }
+    app.context().clock().advance(SignedDuration::from_secs(60));
+    for code in ["000000".to_owned(), totp(secret, seconds(app))] {
+        assert_eq!(refusal(&enter(code).await), (401, "auth.wallet_account_closed".to_owned()));
+    }
     Ok(())
 }

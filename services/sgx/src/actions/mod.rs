@@ -1,5 +1,7 @@
 //! Use cases: authorize → load → decide (domain) → store → event and audit → commit.
 
+/// Verdicts on quotes, and the service's own quote.
+pub(crate) mod attestation;
 /// Many items at once.
 mod batch;
 /// Reads in group commit.
@@ -10,16 +12,21 @@ mod heads;
 mod keys;
 /// From a row to its value.
 mod opener;
+/// The platform in hardware mode.
+pub(crate) mod platform;
 /// The health check: a real seal–unseal round trip.
 mod probe;
 /// Reading, listing, deleting.
 mod read;
-/// The root key.
+/// The root keys.
 pub(crate) mod root;
+/// Rotations of sealing keys and of the root key.
+pub(crate) mod rotation;
+/// Whole rows as the rules of sealing see them.
+mod whole;
 /// Puts in group commit.
 mod write;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -36,13 +43,15 @@ use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
 pub(crate) use read::Listing;
+pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use write::{Item, PutDone};
 
+use self::attestation::collateral::CollateralSource;
 use self::gets::GetItems;
 use self::heads::Heads;
 use self::keys::KeyRing;
 use self::opener::Opener;
-use self::root::RootKey;
+use self::root::RootRing;
 use self::write::{LOGIN, Put, PutItems, Puts};
 use crate::config::SgxConfig;
 use crate::domain::{Address, Attributes};
@@ -61,19 +70,20 @@ pub struct Sgx {
     gets: GroupCommit<GetItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
+    collateral: CollateralSource,
 }
 
 impl Sgx {
-    /// Starts the writers, after a look at whether the root key is the one that the database was sealed under.
-    pub(crate) async fn start(
+    /// Starts the writers.
+    pub(crate) fn start(
         base: &Base,
         config: SgxConfig,
-        root: Arc<RootKey>,
+        root: Arc<RootRing>,
         security: Arc<dyn SecurityEvents>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
+        let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
         let keys = Arc::new(KeyRing::new(&base.db, root));
-        check_root(&base.db, &keys).await?;
         let encrypt = config.database.enable_encryption;
         if !encrypt {
             tracing::warn!(
@@ -100,6 +110,7 @@ impl Sgx {
             gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
+            collateral,
         }))
     }
 
@@ -192,25 +203,4 @@ impl Sgx {
 
 async fn all_tenants(db: &Db) -> Result<Vec<TenantId>> {
     Ok(tenants::all(&db.global(LOGIN)).await?.into_iter().map(|tenant| tenant.id).collect())
-}
-
-/// Refuses a root key that cannot open what the database holds.
-async fn check_root(db: &Db, keys: &KeyRing) -> Result<(), StartError> {
-    let tenants = match all_tenants(db).await {
-        Ok(tenants) => tenants,
-        Err(Error::Db(error)) => return Err(error.into()),
-        Err(_) => return Ok(()),
-    };
-    let stored: BTreeSet<Vec<u8>> = store::sealing_keys::root_key_ids(&db.read_many(LOGIN, &tenants))
-        .await?
-        .into_iter()
-        .map(|row| row.root_key_id)
-        .collect();
-    match stored.iter().find(|id| id.as_slice() != keys.root_id()) {
-        Some(foreign) => Err(StartError::ForeignRootKey {
-            stored: hex::encode(foreign),
-            given: hex::encode(keys.root_id()),
-        }),
-        None => Ok(()),
-    }
 }

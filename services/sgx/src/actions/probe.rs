@@ -92,10 +92,10 @@ impl HealthCheck for Sgx {
             Err(_) => None,
         };
         let data = json!({
-            "mode": "simulation",
+            "mode": self.keys.root().mode().as_str(),
             "encryption": if self.config.database.enable_encryption { "aes-256-gcm" } else { "none" },
             "itemCount": items,
-            "rootKeyId": hex::encode(self.keys.root_id()),
+            "rootKeyId": hex::encode(self.keys.root().active_id()),
         });
         if self.config.database.enable_encryption {
             Finding::healthy(data)

@@ -1,9 +1,15 @@
 //! Request and response types, thin handlers, routes.
 
+/// Quotes of others, and the service's own.
+mod attestations;
 /// Many items in one request.
 mod batch;
 /// One item at a time, and lists of them.
 mod items;
+/// Sealing keys and their rotations.
+mod rotations;
+/// The slots of the root key.
+mod slots;
 
 use std::sync::Arc;
 
@@ -23,6 +29,12 @@ nsl_core::permissions! {
     WriteItems = "sgx:write";
     /// Delete sealed items.
     DeleteItems = "sgx:delete";
+    /// Rotate the tenant's sealing key.
+    RotateKeys = "sgx:rotate";
+    /// Verify quotes, and ask the service for its own.
+    Attest = "sgx:attest";
+    /// The root key and its slots; in tenant `default` only.
+    Operate = "sgx:operate";
 }
 
 pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
@@ -39,6 +51,17 @@ pub(crate) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
         .routes(routes!(batch::batch_put))
         .routes(routes!(batch::batch_get))
+        .routes(routes!(rotations::sealing_keys))
+        .routes(routes!(rotations::rotate))
+        .routes(routes!(rotations::list_rotations))
+        .routes(routes!(rotations::get_rotation))
+        .routes(routes!(rotations::get_statement))
+        .routes(routes!(attestations::verify_attestation))
+        .routes(routes!(attestations::get_attestation))
+        .routes(routes!(attestations::attest_service))
+        .routes(routes!(slots::list_slots, slots::add_slot))
+        .routes(routes!(slots::test_slot))
+        .routes(routes!(slots::retire_slot))
 }
 
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-nsl-encryption");

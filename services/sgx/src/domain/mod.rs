@@ -1,8 +1,14 @@
 //! Types and rules of sealed items, pure: what a name may be, which change is allowed, what a sealed value is bound
 //! to, and what opens.
 
+/// Attestation of enclaves and trust domains.
+pub(crate) mod attestation;
 /// Metadata as a text that is bound to the value.
 mod canonical;
+/// What a rotation moves, and what it states in the end.
+pub(crate) mod rotation;
+/// The slots of a root key.
+pub(crate) mod slot;
 
 use jiff::Timestamp;
 use nsl_core::http::IfMatch;
@@ -26,12 +32,14 @@ pub(crate) struct Violation {
     pub problem: String,
 }
 
-fn violation(code: &'static str, pointer: &'static str, problem: impl Into<String>) -> Violation {
+pub(crate) fn violation(code: &'static str, pointer: &'static str, problem: impl Into<String>) -> Violation {
     Violation { code, pointer, problem: problem.into() }
 }
 
 const LONGEST_SERVICE: usize = 100;
 const LONGEST_KEY: usize = 255;
+/// What an operator says about an operation.
+pub(crate) const LONGEST_REASON: usize = 500;
 /// Metadata is for searching, not for storing.
 const LARGEST_METADATA: usize = 16 << 10;
 
@@ -206,6 +214,32 @@ pub(crate) fn decide_put(
     })
 }
 
+/// Where a value lies. Its wrapped data key is bound to nothing else, so that a rotation need not know more of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub tenant: TenantId,
+    pub service: &'a str,
+    pub key: &'a str,
+    pub item_id: Uuid,
+    pub version: i64,
+}
+
+impl Place<'_> {
+    fn aad(&self, domain: &'static str) -> Aad {
+        Aad::new(domain)
+            .bytes(self.tenant.0.as_bytes())
+            .text(self.service)
+            .text(self.key)
+            .bytes(self.item_id.as_bytes())
+            .number(self.version.unsigned_abs())
+    }
+
+    /// The additional data of the value's wrapped data key.
+    pub(crate) fn data_key(&self, sealing_key_version: i32) -> Aad {
+        self.aad("nsl.sgx.data-key.v1").number(u64::from(sealing_key_version.unsigned_abs()))
+    }
+}
+
 /// Everything that a sealed value is bound to. A row whose columns say something else does not open.
 pub(crate) struct Binding<'a> {
     pub tenant: TenantId,
@@ -228,13 +262,14 @@ pub(crate) struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    fn place(&self, domain: &'static str) -> Aad {
-        Aad::new(domain)
-            .bytes(self.tenant.0.as_bytes())
-            .text(self.service)
-            .text(self.key)
-            .bytes(self.item_id.as_bytes())
-            .number(self.version.unsigned_abs())
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            tenant: self.tenant,
+            service: self.service,
+            key: self.key,
+            item_id: self.item_id,
+            version: self.version,
+        }
     }
 
     /// The additional data of the value.
@@ -244,7 +279,8 @@ impl Binding<'_> {
         // one of these was taken away is of the other domain.
         let plain = self.policy_name.is_none() && self.access.is_none() && self.content.is_none();
         let aad = self
-            .place(if plain { "nsl.sgx.item.v1" } else { "nsl.sgx.item.v2" })
+            .place()
+            .aad(if plain { "nsl.sgx.item.v1" } else { "nsl.sgx.item.v2" })
             .text(self.policy)
             .number(micros(self.created_at))
             .text(self.created_by)
@@ -264,7 +300,7 @@ impl Binding<'_> {
 
     /// The additional data of the value's wrapped data key.
     pub(crate) fn data_key(&self, sealing_key_version: i32) -> Aad {
-        self.place("nsl.sgx.data-key.v1").number(u64::from(sealing_key_version.unsigned_abs()))
+        self.place().data_key(sealing_key_version)
     }
 }
 

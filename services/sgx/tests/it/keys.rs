@@ -1,10 +1,9 @@
-//! The root key and the tenants' sealing keys.
+//! The tenants' sealing keys.
 
 use axum::http::StatusCode;
-use nsl_sgx::StartError;
 use serde_json::json;
 
-use crate::world::{BYTES, OTHER, OTHER_KEY, Settings, World, path, start};
+use crate::world::{BYTES, OTHER, Settings, World, path, start};
 
 /// How many wraps are reserved at once.
 const BLOCK: i64 = 65536;
@@ -18,25 +17,6 @@ async fn the_same_root_key_opens_after_a_restart() {
     assert_eq!(world.store("demo", "k", "again").await.header("etag"), "\"2\"");
     let keys = world.rows("SELECT version, state FROM sgx.sealing_keys").await;
     assert_eq!(keys, [json!({"version": 1, "state": "active"})], "no second one was made");
-}
-
-#[tokio::test]
-async fn another_root_key_refuses_to_start_and_names_both() {
-    let world = World::new().await;
-    world.store("demo", "k", "hello").await;
-    let other = Settings { key: OTHER_KEY, ..Settings::default() };
-    let refused = start(&world.test, world.acme, world.other, &other).await.err().unwrap();
-    let stored = world.rows("SELECT encode(root_key_id, 'hex') AS id FROM sgx.sealing_keys").await;
-    let Some(StartError::ForeignRootKey { stored: named, given }) = refused.downcast_ref() else {
-        panic!("{refused}");
-    };
-    assert_eq!(stored, [json!({"id": named})]);
-    assert!(given != named && given.len() == named.len());
-    assert!(refused.to_string().contains(named) && refused.to_string().contains(given));
-    assert!(!refused.to_string().contains(OTHER_KEY));
-    // It left all as it was.
-    let world = world.restart(Settings::default()).await;
-    assert_eq!(world.value("demo", "k").await, "hello");
 }
 
 #[tokio::test]
@@ -108,7 +88,7 @@ async fn a_sealing_key_is_replaced_before_it_wraps_too_often() {
         .rows("SELECT version, state, retired_at IS NULL AS kept FROM sgx.sealing_keys ORDER BY version")
         .await;
     let expected = [
-        json!({"version": 1, "state": "retired", "kept": false}),
+        json!({"version": 1, "state": "superseded", "kept": true}),
         json!({"version": 2, "state": "active", "kept": true}),
     ];
     assert_eq!(keys, expected);

@@ -6,6 +6,8 @@
 mod access;
 /// Somebody changes the tables behind the service's back.
 mod attack;
+/// Quotes of others, and the service's own.
+mod attestation;
 /// Each operation's audit row, and events beside items.
 mod audit;
 /// Many items in one request; versions.
@@ -16,16 +18,26 @@ mod conditions;
 mod database;
 /// Values stored as they are.
 mod encryption_off;
+/// A process that is told that it runs in an enclave, and does not.
+mod hardware;
 /// Requests that are refused, and leave nothing.
 mod input;
 /// Putting, getting, looking at and deleting one item.
 mod items;
-/// The root key and the tenants' sealing keys.
+/// The tenants' sealing keys.
 mod keys;
 /// Listing.
 mod list;
 /// What was deleted or has expired is removed in the end.
 mod purge;
+/// The root keys and their slots at the start.
+mod roots;
+/// Rotation of a tenant's sealing key.
+mod rotation;
+/// Rotation of the root key.
+mod rotation_of_root;
+/// Slots of the root key: listed, added, tested, retired.
+mod slots;
 /// The statements of the store.
 mod statements;
 /// Two tenants never meet.

@@ -15,7 +15,7 @@ use nsl_core::ids::{SessionId, TenantId, UserId};
 use nsl_core::jobs::Jobs;
 use nsl_core::ports::{Authenticator, Ports, SecurityEvent, SecurityEvents};
 use nsl_core::{ApiError, Caller};
-use nsl_sgx::{RootKey, SgxConfig};
+use nsl_sgx::{RootRing, SgxConfig};
 use nsl_testkit::{Composition, Request, Response, TestApp, TestDb, pools};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -26,6 +26,8 @@ pub(crate) const OTHER_KEY: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b
 pub(crate) const ACME: &str = "acme";
 pub(crate) const ACME_READER: &str = "acme-reader";
 pub(crate) const OTHER: &str = "other";
+/// Of the tenant `default`.
+pub(crate) const OPERATOR: &str = "operator";
 
 pub(crate) const USER: UserId = UserId(Uuid::from_u128(7));
 pub(crate) const SESSION: SessionId = SessionId(Uuid::from_u128(8));
@@ -36,11 +38,20 @@ pub(crate) struct Settings {
     pub key: &'static str,
     pub encrypt: bool,
     pub clock: Clock,
+    pub rotation_rows_per_second: u32,
+    /// Whatever else of the configuration a test is about.
+    pub adjust: Arc<dyn Fn(&mut SgxConfig) + Send + Sync>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { key: KEY, encrypt: true, clock: Clock::system() }
+        Self {
+            key: KEY,
+            encrypt: true,
+            clock: Clock::system(),
+            rotation_rows_per_second: 100_000,
+            adjust: Arc::new(|_| {}),
+        }
     }
 }
 
@@ -57,6 +68,7 @@ impl Authenticator for Tokens {
             ACME => (self.acme, "sgx:*"),
             ACME_READER => (self.acme, "sgx:read"),
             OTHER => (self.other, "sgx:*"),
+            OPERATOR => (TenantId::DEFAULT, "sgx:*"),
             _ => return Err(ApiError::unauthorized("test.unknown_token", "Nobody has this token.")),
         };
         Ok(Principal {
@@ -125,8 +137,10 @@ pub(crate) async fn start(
         let mut config = SgxConfig::default();
         config.database.encryption_key = Some(Secret::new(settings.key.to_owned()));
         config.database.enable_encryption = settings.encrypt;
-        let root = Arc::new(RootKey::from_config(&config)?);
-        let service = nsl_sgx::service(base, config, root, Arc::new(Alarms)).await?;
+        config.rotation.rows_per_second = settings.rotation_rows_per_second;
+        (settings.adjust)(&mut config);
+        let root = Arc::new(RootRing::open(base, &config).await?);
+        let service = nsl_sgx::service(base, config, root, Arc::new(Alarms))?;
         let ports = Ports { authenticator: Arc::new(Tokens { acme, other }) };
         Ok(Composition { services: vec![service], ports, checks: Vec::new() })
     })
@@ -154,6 +168,11 @@ impl World {
 
     pub(crate) async fn on(test: TestDb, settings: Settings) -> Self {
         let (acme, other) = (test.tenant(ACME).await.unwrap(), test.tenant(OTHER).await.unwrap());
+        Self::of(test, acme, other, settings).await
+    }
+
+    /// On a database that has the two tenants.
+    pub(crate) async fn of(test: TestDb, acme: TenantId, other: TenantId, settings: Settings) -> Self {
         let app = start(&test, acme, other, &settings).await.unwrap();
         Self { app, acme, other, settings, test }
     }
@@ -241,7 +260,7 @@ impl World {
                  FULL JOIN (SELECT tenant_id, stream, array_agg(version ORDER BY version) AS versions, \
                                    (array_agg(data ORDER BY version DESC))[1] AS last, \
                                    (array_agg(type ORDER BY version DESC))[1] AS type \
-                            FROM eventsourcing.events GROUP BY tenant_id, stream) e \
+                            FROM eventsourcing.events WHERE stream LIKE 'sgx.item/%' GROUP BY tenant_id, stream) e \
                    ON e.tenant_id = i.tenant_id AND e.stream = 'sgx.item/' || i.item_id \
                  WHERE e.type IS DISTINCT FROM 'sgx.item_purged' \
                    AND (i.item_id IS NULL OR e.versions IS NULL \
