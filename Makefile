@@ -98,10 +98,26 @@ bench-auth: ## what a credential adds to a request; logins by password beside ra
 	$(BENCH) auth $(ARGS)
 
 .PHONY: bench-sgx
-bench-sgx: ## sealed puts and gets over HTTP beside pgbench on the same server (ARGS="--seconds 10 --json")
+bench-sgx: ## sealed puts and gets over HTTP beside OpenBao and pgbench on the same server (ARGS="--peer none --json")
 	@scripts/ensure-postgres.sh
 	cargo build --release --locked -p nsl -p nsl-bench
+ifeq ($(findstring --peer none,$(ARGS)),)
+	@openbao=$$(scripts/fetch-openbao.sh); export NSL_OPENBAO=$$openbao; set -x; $(BENCH) sgx $(ARGS)
+else
 	$(BENCH) sgx $(ARGS)
+endif
+
+.PHONY: bench-sgx-scale
+bench-sgx-scale: ## sealed storage with a million items beside ten thousand (ARGS="--items 10000000 --dir /mnt --json")
+	@scripts/ensure-postgres.sh
+	cargo build --release --locked -p nsl -p nsl-bench
+	$(BENCH) scale $(ARGS)
+
+.PHONY: bench-sgx-stream
+bench-sgx-stream: ## values of 64 MiB in and out over HTTP beside COPY of the same chunks (ARGS="--rounds 5 --json")
+	@scripts/ensure-postgres.sh
+	cargo build --release --locked -p nsl -p nsl-bench
+	$(BENCH) stream $(ARGS)
 
 .PHONY: bench-start
 bench-start: ## start on an existing directory to healthy, and resident memory when idle (ARGS="--runs 10")
@@ -112,4 +128,4 @@ bench-start: ## start on an existing directory to healthy, and resident memory w
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^##@/ { printf "%s%s\n", n++ ? "\n" : "", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

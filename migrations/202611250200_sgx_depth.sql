@@ -69,6 +69,10 @@ ALTER TABLE sgx.content_chunks ALTER COLUMN sealed SET STORAGE EXTERNAL;
 COMMENT ON TABLE sgx.content_chunks IS
     'Sealed pieces of streamed values. Content that no item or version names after a day is of an upload that broke off.';
 
+-- Whether a content is still in use; no row of an inline value is in them.
+CREATE INDEX sealed_data_items_content_id_idx ON sgx.sealed_data_items (tenant_id, content_id) WHERE content_id IS NOT NULL;
+CREATE INDEX item_versions_content_id_idx ON sgx.item_versions (tenant_id, content_id) WHERE content_id IS NOT NULL;
+
 CREATE TABLE sgx.policies (
     tenant_id           uuid         NOT NULL,
     name                varchar(100) COLLATE "C" NOT NULL,

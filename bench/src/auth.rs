@@ -106,7 +106,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn measure(instance: &Instance, args: &Args) -> anyhow::Result<Findings> {
     let time = Duration::from_secs(args.seconds);
-    let token = instance.login().await?;
+    let token = instance.login(None).await?;
     let users = users(instance, &token, args.connections).await?;
     let credential = Zeroizing::new(format!("Authorization: Bearer {}\r\n", *token));
     let anonymous = request("/api/v1/auth/refresh", "", REFUSED);

@@ -4,18 +4,24 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use futures::TryStreamExt as _;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
 
+use crate::api::SERVICE;
 use crate::instance::Instance;
-use crate::load::SERVICE;
 
 /// The product's database.
 pub(crate) const PRODUCT: &str = "neo_service_layer";
 /// pgbench's database.
 pub(crate) const PEER: &str = "nsl_bench";
+/// OpenBao's database.
+pub(crate) const VAULT: &str = "openbao";
 /// The product's owner, who owns pgbench's tables too.
 pub(crate) const OWNER: &str = "neo_user";
 const SUPERUSER: &str = "postgres";
@@ -114,6 +120,11 @@ impl Database {
         Ok(took)
     }
 
+    /// What autovacuum would do within minutes.
+    pub(crate) async fn analyze(&self) -> anyhow::Result<()> {
+        Ok(self.client.batch_execute("VACUUM ANALYZE").await?)
+    }
+
     pub(crate) async fn recorded(&self) -> anyhow::Result<Recorded> {
         let row = self
             .client
@@ -141,12 +152,62 @@ impl Database {
     }
 }
 
-/// Makes pgbench's database, and checks that the commits of both sides are durable.
+/// The peer of streamed values: the same chunks in the same table, by COPY in binary format.
+pub(crate) struct Chunks(Database);
+
+impl Chunks {
+    pub(crate) async fn new(instance: &Instance) -> anyhow::Result<Self> {
+        let peer = Database::connect(instance, PEER, OWNER).await?;
+        peer.client.batch_execute(include_str!("../sql/chunks.sql")).await?;
+        Ok(Self(peer))
+    }
+
+    /// Writes them in one transaction.
+    pub(crate) async fn copy_in(
+        &self,
+        tenant: Uuid,
+        content: Uuid,
+        chunks: &[Vec<u8>],
+    ) -> anyhow::Result<()> {
+        let into =
+            "COPY bench.content_chunks (tenant_id, content_id, number, sealed) FROM STDIN (FORMAT binary)";
+        let sink = self.0.client.copy_in(into).await?;
+        let writer = BinaryCopyInWriter::new(sink, &[Type::UUID, Type::UUID, Type::INT4, Type::BYTEA]);
+        tokio::pin!(writer);
+        for (number, chunk) in (0_i32..).zip(chunks) {
+            writer.as_mut().write(&[&tenant, &content, &number, chunk]).await?;
+        }
+        writer.finish().await?;
+        Ok(())
+    }
+
+    /// Reads the chunks of a content in their order; tells how many bytes came.
+    pub(crate) async fn copy_out(&self, content: Uuid) -> anyhow::Result<usize> {
+        // A number of a UUID's own has no character that SQL would take for another.
+        let from = format!(
+            "COPY (SELECT sealed FROM bench.content_chunks WHERE content_id = '{content}' ORDER BY tenant_id, number) \
+             TO STDOUT (FORMAT binary)"
+        );
+        let rows = self.0.client.copy_out(&from).await?;
+        tokio::pin!(rows);
+        let mut bytes = 0;
+        while let Some(piece) = rows.try_next().await? {
+            bytes += piece.len();
+        }
+        Ok(bytes)
+    }
+}
+
+/// Makes the databases of pgbench and OpenBao, and checks that the commits of both sides are durable.
 pub(crate) async fn prepare(instance: &Instance, product: &Database) -> anyhow::Result<()> {
     Database::connect(instance, PRODUCT, WRITER).await?.ensure_durable(WRITER).await?;
     product
         .client
         .batch_execute("CREATE DATABASE nsl_bench OWNER neo_user TEMPLATE template0 ENCODING 'UTF8'")
+        .await?;
+    product
+        .client
+        .batch_execute("CREATE DATABASE openbao OWNER neo_user TEMPLATE template0 ENCODING 'UTF8'")
         .await?;
     let peer = Database::connect(instance, PEER, OWNER).await?;
     peer.ensure_durable(OWNER).await?;
@@ -154,7 +215,7 @@ pub(crate) async fn prepare(instance: &Instance, product: &Database) -> anyhow::
     Ok(())
 }
 
-/// Puts each of pgbench's keys once, as the product's are. Then both databases get the statistics that autovacuum would
+/// Puts each of pgbench's keys once, as the product's are. Then all databases get the statistics that autovacuum would
 /// give them within minutes, in the middle of some measurement.
 pub(crate) async fn fill(
     instance: &Instance,
@@ -171,8 +232,9 @@ pub(crate) async fn fill(
             &[&i64::from(keys), &value],
         )
         .await?;
-    for database in [&peer, product] {
-        database.client.batch_execute("VACUUM ANALYZE").await?;
+    let vault = Database::connect(instance, VAULT, OWNER).await?;
+    for database in [&peer, &vault, product] {
+        database.analyze().await?;
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 
 /// No answer of the product's own has longer headers.
 const MAX_HEAD: usize = 16 * 1024;
-const MAX_BODY: usize = 4 * 1024 * 1024;
+/// The largest streamed value, and some.
+const MAX_BODY: usize = 80 * 1024 * 1024;
 
 /// One connection and the bytes read from it.
 pub(crate) struct Connection {
@@ -40,17 +41,7 @@ impl Connection {
 
     /// Sends a whole request and reads the whole answer.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
-        self.stream.write_all(request).await.context("the connection broke while sending")?;
-        self.buffer.clear();
-        let head = loop {
-            if let Some(head) = Head::parse(&self.buffer)? {
-                break head;
-            }
-            if self.buffer.len() > MAX_HEAD {
-                bail!("the answer's headers do not end after {MAX_HEAD} bytes");
-            }
-            self.read().await?;
-        };
+        let head = self.begin(request).await?;
         let end = head.length + head.content_length;
         while self.buffer.len() < end {
             self.read().await?;
@@ -59,6 +50,41 @@ impl Connection {
             bail!("the answer is longer than its Content-Length");
         }
         Ok(Answer { status: head.status, body: &self.buffer[head.length..end] })
+    }
+
+    /// Sends a whole request and looks at the answer's body as it comes, without keeping it. Tells the status.
+    pub(crate) async fn watch(&mut self, request: &[u8], mut look: impl FnMut(&[u8])) -> anyhow::Result<u16> {
+        let head = self.begin(request).await?;
+        let mut left = head.content_length;
+        self.buffer.drain(..head.length);
+        // As large as the socket's own.
+        self.buffer.reserve(256 * 1024);
+        loop {
+            left = left
+                .checked_sub(self.buffer.len())
+                .context("the answer is longer than its Content-Length")?;
+            look(&self.buffer);
+            self.buffer.clear();
+            if left == 0 {
+                return Ok(head.status);
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Sends a whole request and reads up to where the answer's body begins.
+    async fn begin(&mut self, request: &[u8]) -> anyhow::Result<Head> {
+        self.stream.write_all(request).await.context("the connection broke while sending")?;
+        self.buffer.clear();
+        loop {
+            if let Some(head) = Head::parse(&self.buffer)? {
+                return Ok(head);
+            }
+            if self.buffer.len() > MAX_HEAD {
+                bail!("the answer's headers do not end after {MAX_HEAD} bytes");
+            }
+            self.read().await?;
+        }
     }
 
     async fn read(&mut self) -> anyhow::Result<()> {

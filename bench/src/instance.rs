@@ -271,14 +271,30 @@ impl Process {
 }
 
 impl Instance {
-    /// A fresh access token of the administrator; it outlives one measurement.
-    pub(crate) async fn login(&self) -> anyhow::Result<Zeroizing<String>> {
+    /// The administrator's.
+    fn credentials(&self) -> anyhow::Result<Credentials> {
         let path = self.data_dir.join("credentials.json");
         let text =
             Zeroizing::new(fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?);
-        let Credentials { username, password } =
-            serde_json::from_slice(&text).context("credentials.json is damaged")?;
-        let body = Zeroizing::new(json!({ "username": username, "password": *password }).to_string());
+        serde_json::from_slice(&text).context("credentials.json is damaged")
+    }
+
+    /// The administrator's name.
+    pub(crate) fn username(&self) -> anyhow::Result<String> {
+        Ok(self.credentials()?.username)
+    }
+
+    /// A path on the measured disk that the product does not use; removed at the end.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.data_dir.with_file_name(name)
+    }
+
+    /// A fresh access token of the administrator; it outlives one measurement. Without a tenant, for the default one.
+    pub(crate) async fn login(&self, tenant: Option<&str>) -> anyhow::Result<Zeroizing<String>> {
+        let Credentials { username, password } = self.credentials()?;
+        let body = Zeroizing::new(
+            json!({ "username": username, "password": *password, "tenant": tenant }).to_string(),
+        );
         let mut request = Zeroizing::new(Vec::new());
         write_request(
             &mut request,
@@ -318,11 +334,26 @@ impl Instance {
 
     /// Resident memory of the process, without PostgreSQL, in KiB: RSS as `ps` tells it.
     pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most that was resident since [`forget_peak`](Self::forget_peak).
+    pub(crate) fn peak_kib(&self) -> anyhow::Result<u64> {
+        self.status_kib("VmHWM:")
+    }
+
+    /// Begins to look for the peak anew: proc(5), `clear_refs`.
+    pub(crate) fn forget_peak(&self) -> anyhow::Result<()> {
+        let file = format!("/proc/{}/clear_refs", self.pid.as_raw_nonzero());
+        fs::write(&file, "5").with_context(|| format!("{file} cannot be written"))
+    }
+
+    fn status_kib(&self, name: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero()))
             .context("the process has no /proc entry: memory is measured on Linux only")?;
-        let told = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let told = status.lines().find_map(|line| line.strip_prefix(name));
         told.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok())
-            .context("/proc tells no VmRSS")
+            .with_context(|| format!("/proc tells no {name}"))
     }
 }
 

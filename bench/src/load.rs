@@ -1,26 +1,37 @@
-//! Puts and gets on many keep-alive connections, one request under way on each.
+//! Requests on many keep-alive connections, one under way on each. Not here: how a request looks (`api`).
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::http::{Connection, write_request};
-use crate::instance::Instance;
+use crate::api::{Api, BATCH, MARK, Operation, VALUE};
+use crate::http::Connection;
 use crate::sample::Tally;
 
-/// The service under which the items lie.
-pub(crate) const SERVICE: &str = "bench";
-/// Bytes of a value.
-pub(crate) const VALUE: usize = 1024;
-/// The first bytes of a value name its key, so that a get can tell whose value it was given.
-const MARK: usize = 4;
+/// Whom the load goes to, and with what.
+pub(crate) struct Target {
+    address: SocketAddr,
+    api: Api,
+    operation: Operation,
+    /// The header lines of each credential; a key always goes with the same one.
+    headers: Arc<[Zeroizing<String>]>,
+}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Put,
-    Get,
+impl Target {
+    /// `tokens` has at least one.
+    pub(crate) fn new<'t>(
+        api: Api,
+        address: SocketAddr,
+        operation: Operation,
+        tokens: impl IntoIterator<Item = &'t str>,
+    ) -> Self {
+        let headers = tokens.into_iter().map(|token| api.headers(operation, token)).collect();
+        Self { address, api, operation, headers }
+    }
 }
 
 /// How much and for how long.
@@ -35,47 +46,43 @@ pub(crate) struct Plan {
 }
 
 /// Random keys until the time is over. Also tells how long that took, the last answers included.
-pub(crate) async fn drive(
-    instance: &Instance,
-    operation: Operation,
-    plan: &Plan,
-) -> anyhow::Result<(Tally, Duration)> {
+pub(crate) async fn drive(target: &Target, plan: &Plan) -> anyhow::Result<(Tally, Duration)> {
     let end = Instant::now() + plan.time;
     let (keys, seed) = (plan.keys, plan.seed);
-    run(instance, operation, plan, |connection| {
+    run(target, plan, |connection| {
         let mut random = Random::new(seed, u64::from(connection) << 1 | 1);
         std::iter::from_fn(move || (Instant::now() < end).then(|| random.below(keys) + 1))
     })
     .await
 }
 
-/// Puts each key once.
-pub(crate) async fn fill(instance: &Instance, plan: &Plan) -> anyhow::Result<Tally> {
-    let (keys, step) = (plan.keys, plan.connections as usize);
-    let (tally, _) =
-        run(instance, Operation::Put, plan, |connection| (connection + 1..=keys).step_by(step)).await?;
+/// Each key once; in batches, a few of the last ones twice.
+pub(crate) async fn fill(target: &Target, plan: &Plan) -> anyhow::Result<Tally> {
+    // A batch takes the following keys of its connection, so that the next one begins after them.
+    let (keys, step) = (plan.keys, (plan.connections * target.operation.values()) as usize);
+    let (tally, _) = run(target, plan, |connection| (connection + 1..=keys).step_by(step)).await?;
     Ok(tally)
 }
 
 async fn run<K: Iterator<Item = u32> + Send + 'static>(
-    instance: &Instance,
-    operation: Operation,
+    target: &Target,
     plan: &Plan,
     keys: impl Fn(u32) -> K,
 ) -> anyhow::Result<(Tally, Duration)> {
-    let token = instance.login().await?;
     let mut workers = JoinSet::new();
     let mut connections = Vec::new();
     for number in 0..plan.connections {
-        connections.push((number, Connection::open(instance.address).await?));
+        connections.push((number, Connection::open(target.address).await?));
     }
     let begin = Instant::now();
     for (number, connection) in connections {
         let worker = Worker {
             connection,
-            operation,
-            headers: headers(operation, &token),
+            api: target.api,
+            operation: target.operation,
+            headers: Arc::clone(&target.headers),
             random: Random::new(plan.seed, u64::from(number) << 1),
+            share: Share { number, of: plan.connections, keys: plan.keys },
         };
         workers.spawn(worker.work(keys(number)));
     }
@@ -86,20 +93,31 @@ async fn run<K: Iterator<Item = u32> + Send + 'static>(
     Ok((all, begin.elapsed()))
 }
 
-fn headers(operation: Operation, token: &str) -> Zeroizing<String> {
-    let kind = match operation {
-        Operation::Put => "Content-Type",
-        Operation::Get => "Accept",
-    };
-    Zeroizing::new(format!("Authorization: Bearer {token}\r\n{kind}: application/octet-stream\r\n"))
-}
-
 /// One connection.
 struct Worker {
     connection: Connection,
+    api: Api,
     operation: Operation,
-    headers: Zeroizing<String>,
+    headers: Arc<[Zeroizing<String>]>,
     random: Random,
+    share: Share,
+}
+
+/// The keys that only one connection puts in batches: two batches that meet on a key wait for each other.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    number: u32,
+    of: u32,
+    keys: u32,
+}
+
+impl Share {
+    /// As many keys of this share as a batch has, from about this one on.
+    fn batch(self, key: u32) -> impl Iterator<Item = u32> {
+        let mine = (self.keys - self.number).div_ceil(self.of).max(1);
+        let first = (key - 1) / self.of;
+        (0..BATCH).map(move |i| (first + i) % mine * self.of + self.number + 1)
+    }
 }
 
 impl Worker {
@@ -107,42 +125,41 @@ impl Worker {
     async fn work(mut self, keys: impl Iterator<Item = u32>) -> anyhow::Result<Tally> {
         let mut tally = Tally::default();
         let mut request = Vec::new();
-        let mut value = vec![0; VALUE];
         for key in keys {
-            let path = format!("/api/v1/sgx/items/{SERVICE}/key-{key}");
+            let headers = &self.headers[key as usize % self.headers.len()];
             match self.operation {
-                Operation::Put => {
-                    self.random.fill(&mut value);
-                    value[..MARK].copy_from_slice(&key.to_be_bytes());
-                    write_request(&mut request, "PUT", &path, &self.headers, &value);
+                Operation::PutMany => {
+                    let values: Vec<(u32, Vec<u8>)> =
+                        self.share.batch(key).map(|key| (key, self.random.value(key))).collect();
+                    Api::write_many(&values, headers, &mut request);
                 }
-                Operation::Get => write_request(&mut request, "GET", &path, &self.headers, b""),
+                Operation::Get => self.api.write(self.operation, key, b"", headers, &mut request),
+                Operation::Put | Operation::Encrypt => {
+                    let value = self.random.value(key);
+                    self.api.write(self.operation, key, &value, headers, &mut request);
+                }
             }
             let begin = Instant::now();
             let answer = self.connection.exchange(&request).await?;
             let latency = begin.elapsed();
             if !answer.is_success() {
                 tally.refused(answer.status);
-            } else if self.operation == Operation::Get && !is_value_of(answer.body, key) {
-                tally.wrong += 1;
-            } else {
+            } else if self.api.is_right(self.operation, key, answer.body) {
                 tally.succeeded(latency);
+            } else {
+                tally.wrong += 1;
             }
         }
         Ok(tally)
     }
 }
 
-fn is_value_of(body: &[u8], key: u32) -> bool {
-    body.len() == VALUE && body[..MARK] == key.to_be_bytes()
-}
-
 /// SplitMix64 (Steele, Lea, Flood 2014): random enough for keys and values, and a value costs less than a microsecond.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Each pair of seed and stream has a sequence of its own.
-    fn new(seed: u64, stream: u64) -> Self {
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut mixed = Self(seed);
         let start = mixed.next() ^ stream.wrapping_mul(0x9E6D_62D0_6F6A_9A9B);
         let mut mixed = Self(start);
@@ -158,11 +175,19 @@ impl Random {
     }
 
     /// From 0 to `bound`, without it; the bias of a bound far below 2^32 is none that a load could show.
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         u32::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap_or(0)
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) {
+    /// A value that names its key.
+    fn value(&mut self, key: u32) -> Vec<u8> {
+        let mut value = vec![0; VALUE];
+        self.fill(&mut value);
+        value[..MARK].copy_from_slice(&key.to_be_bytes());
+        value
+    }
+
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
         }
@@ -214,13 +239,15 @@ mod tests {
     }
 
     #[test]
-    fn a_value_names_its_key() {
-        let mut value = vec![0; VALUE];
-        value[..MARK].copy_from_slice(&4711u32.to_be_bytes());
-        assert!(is_value_of(&value, 4711));
-        assert!(!is_value_of(&value, 4712));
-        assert!(!is_value_of(&value[..VALUE - 1], 4711));
-        assert!(!is_value_of(b"{}", 4711));
+    fn no_two_connections_batch_the_same_key() {
+        let mut all = HashSet::new();
+        for number in 0..32 {
+            let share = Share { number, of: 32, keys: 5000 };
+            let mine: HashSet<u32> = [1, 2500, 5000].into_iter().flat_map(|key| share.batch(key)).collect();
+            assert!(mine.iter().all(|key| (1..=5000).contains(key)));
+            assert_eq!(share.batch(4999).collect::<HashSet<_>>().len(), BATCH as usize);
+            assert!(mine.iter().all(|key| all.insert(*key)));
+        }
     }
 
     #[test]

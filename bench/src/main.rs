@@ -1,6 +1,8 @@
 //! Load on the product beside its peers, in one run on one machine: the figures that README and CHANGELOG may quote.
 //! Here: the command line. Not here: what a run does (`auth`, `sgx`, `start`).
 
+/// How each side is asked for the same thing.
+mod api;
 /// `nsl-bench auth`: the cost of a credential, logins beside raw Argon2id.
 mod auth;
 /// The databases of the run: what the product recorded, and pgbench's own tables.
@@ -9,18 +11,25 @@ mod db;
 mod http;
 /// The product under test: started, logged into, stopped.
 mod instance;
-/// Puts and gets on many connections.
+/// Requests on many connections.
 mod load;
+/// The peer: OpenBao on the same server.
+mod openbao;
 /// pgbench on the same server.
 mod pgbench;
 /// The table and its JSON.
 mod report;
 /// What one measurement gave, and what several give together.
 mod sample;
-/// `nsl-bench sgx`: sealed storage beside pgbench.
+/// `nsl-bench scale`: few items and many.
+mod scale;
+/// `nsl-bench sgx`: sealed storage beside OpenBao and pgbench.
 mod sgx;
 /// `nsl-bench start`: time to healthy, memory when idle.
 mod start;
+
+/// `nsl-bench stream`: large values beside COPY.
+mod stream;
 
 use std::process::ExitCode;
 
@@ -38,18 +47,24 @@ struct Cli {
 enum Command {
     /// What a credential adds to a request, and logins by password beside raw Argon2id.
     Auth(auth::Args),
-    /// Sealed puts and gets over HTTP beside pgbench on the same PostgreSQL.
+    /// The same with few and with many items: latencies, lists, memory, start.
+    Scale(scale::Args),
+    /// Sealed puts and gets over HTTP beside OpenBao and pgbench on the same PostgreSQL.
     Sgx(sgx::Args),
     /// Start on an existing directory to healthy, and resident memory when idle.
     Start(start::Args),
+    /// Large values in and out over HTTP beside COPY of the same chunks.
+    Stream(stream::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Auth(args) => auth::run(args).await,
+        Command::Scale(args) => scale::run(args).await,
         Command::Sgx(args) => sgx::run(args).await,
         Command::Start(args) => start::run(args).await,
+        Command::Stream(args) => stream::run(args).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

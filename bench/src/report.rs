@@ -59,7 +59,7 @@ pub(crate) fn table(ground: &Ground, rows: &[Row], base: &str) -> String {
 }
 
 /// The first column to the left, the others to the right.
-fn aligned<const COLUMNS: usize>(lines: &[[String; COLUMNS]]) -> String {
+pub(crate) fn aligned<const COLUMNS: usize>(lines: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut text = String::new();

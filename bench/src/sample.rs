@@ -26,6 +26,18 @@ pub(crate) struct Sample {
     pub p99_ms: f64,
 }
 
+impl Sample {
+    /// Of requests that are about so many values each: values in place of requests. A latency stays that of a request.
+    #[must_use]
+    pub(crate) fn times(self, values: u32) -> Self {
+        Self {
+            operations: self.operations * u64::from(values),
+            ops_per_second: self.ops_per_second * f64::from(values),
+            ..self
+        }
+    }
+}
+
 /// All rounds of one row of the table.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

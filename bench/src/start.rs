@@ -6,8 +6,9 @@ use anyhow::ensure;
 use serde_json::json;
 use tokio::time::sleep;
 
+use crate::api::{Api, Operation};
 use crate::instance::{Instance, Program, Setup};
-use crate::load::{self, Plan};
+use crate::load::{self, Plan, Target};
 use crate::report;
 use crate::sample::median;
 use crate::sgx::mebibytes;
@@ -79,7 +80,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn fill(instance: &Instance) -> anyhow::Result<Duration> {
     let plan = Plan { connections: 32, keys: ITEMS, time: Duration::ZERO, seed: 0 };
-    let tally = load::fill(instance, &plan).await?;
+    let token = instance.login(None).await?;
+    let target = Target::new(Api::Nsl, instance.address, Operation::Put, [token.as_str()]);
+    let tally = load::fill(&target, &plan).await?;
     ensure!(tally.operations() == u64::from(ITEMS), "puts were refused, by status: {:?}", tally.refused);
     Ok(instance.started_in)
 }

@@ -1476,6 +1476,10 @@ ALTER TABLE sgx.content_chunks ALTER COLUMN sealed SET STORAGE EXTERNAL;
 COMMENT ON TABLE sgx.content_chunks IS
     'Sealed pieces of streamed values. Content that no item or version names after a day is of an upload that broke off.';
 
+-- Whether a content is still in use; no row of an inline value is in them.
+CREATE INDEX sealed_data_items_content_id_idx ON sgx.sealed_data_items (tenant_id, content_id) WHERE content_id IS NOT NULL;
+CREATE INDEX item_versions_content_id_idx ON sgx.item_versions (tenant_id, content_id) WHERE content_id IS NOT NULL;
+
 CREATE TABLE sgx.policies (
     tenant_id           uuid         NOT NULL,
     name                varchar(100) COLLATE "C" NOT NULL,
@@ -1721,7 +1725,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION sgx.apply_grants IS 'The rights on schema sgx.';
-INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250200, 'sgx_depth', '30222b05571e60ac893235e9f3ddcbc9e4c9482ab3509d1514d9db929a422c46', NULL);
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250200, 'sgx_depth', '0e7785d93049bbf123d530023e20ae889241244b3d4f0ce35547d8946d0674d5', NULL);
 COMMIT;
 \endif
 

@@ -16,6 +16,7 @@ use nsl_core::jobs::{JobError, Jobs, Stage};
 use nsl_core::ports::Ports;
 use nsl_core::telemetry::Metrics;
 use nsl_core::{Context, clock::Clock};
+use nsl_sgx::Mode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ pub(crate) struct Process {
     inside: Option<Router>,
     line: EnclaveConfig,
     listen: SocketAddr,
-    mode: Option<&'static str>,
+    mode: Option<Mode>,
 }
 
 /// Where a process listens.
@@ -91,7 +92,7 @@ impl Process {
     }
 
     /// How the enclave runs, where it is here: `simulation`, or on a platform.
-    pub(crate) fn mode(&self) -> Option<&'static str> {
+    pub(crate) fn mode(&self) -> Option<Mode> {
         self.mode
     }
 

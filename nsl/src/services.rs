@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use nsl_core::caller::Principal;
 use nsl_core::config::{Config, DatabaseConfig};
 use nsl_core::context::Base;
+use nsl_core::db::Login;
 use nsl_core::health::HealthCheck;
 use nsl_core::ports::{Authenticator, SecretSealer, SecurityEvents};
 use nsl_core::{ApiError, Service};
-use nsl_sgx::{RootRing, SgxConfig};
+use nsl_sgx::{Mode, RootRing, SgxConfig};
 
 use crate::enclave::EnclaveConfig;
 use crate::enclave::forward;
@@ -29,7 +30,7 @@ pub(crate) struct Composition {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) checks: Vec<(&'static str, Arc<dyn HealthCheck>)>,
     /// Of the enclave, where it is here.
-    pub(crate) mode: Option<&'static str>,
+    pub(crate) mode: Option<Mode>,
 }
 
 /// The enclave, as this process has it.
@@ -56,7 +57,7 @@ pub(crate) async fn compose(
 ) -> anyhow::Result<Composition> {
     let enclave = Enclave::of(config, base, roles, line, listen).await?;
     let mode = match &enclave {
-        Enclave::Here(SealedStorage { root, .. }) => Some(root.mode().as_str()),
+        Enclave::Here(SealedStorage { root, .. }) => Some(root.mode()),
         Enclave::Elsewhere(_) | Enclave::Unneeded => None,
     };
     let security = nsl_monitoring::security_events();
@@ -69,7 +70,8 @@ pub(crate) async fn compose(
     let authenticator = authentication(base, roles, sections, &enclave, &security, &mut services).await?;
     match enclave {
         Enclave::Here(SealedStorage { config, root }) => {
-            let mut sgx = nsl_sgx::service(base, config, root, security)?;
+            let log = nsl_eventsourcing::event_log(&base.db, Login::Enclave);
+            let mut sgx = nsl_sgx::service(base, config, root, security, log)?;
             let place = match services.offered.take() {
                 Some(offered) => {
                     sgx.root = sgx.root.merge(inside::router(offered));

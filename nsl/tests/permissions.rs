@@ -48,9 +48,10 @@ impl World {
             let jwt = JwtConfig { secret_key: Some(fresh()?), ..JwtConfig::default() };
             let sections = Sections { jwt, ..Sections::default() };
             let security = nsl_monitoring::security_events();
+            let log = nsl_eventsourcing::event_log(&base.db, nsl_core::db::Login::Enclave);
             let auth =
                 nsl_auth::service(base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await?;
-            let sgx = nsl_sgx::service(base, sgx, root, security)?;
+            let sgx = nsl_sgx::service(base, sgx, root, security, log)?;
             Ok(Composition {
                 services: vec![
                     auth.service,

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
@@ -12,8 +15,9 @@ use crate::error::Error;
 
 /// A service that does not take the connection in this time is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two parts of an answer; longer than the service's own limit, so that its refusal arrives.
-const READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// Between two movements either way; longer than the service's own limit, so that its refusal arrives. The library's
+/// own limit would count the whole of an upload.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A service and the credential for it. Clones share their connections.
 #[derive(Clone)]
@@ -44,8 +48,7 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("nsl-client/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT);
+            .connect_timeout(CONNECT_TIMEOUT);
         if is_loopback(&parsed) {
             builder = builder.no_proxy();
         }
@@ -94,16 +97,53 @@ impl Client {
 
     /// Sends a request and reads the whole answer, of whatever status.
     pub(crate) async fn exchange(&self, request: RequestBuilder) -> Result<Answer, Error> {
-        let failed = |source: reqwest::Error| Error::Transport {
-            url: self.base.clone(),
-            // The path may hold a key: it stays out of messages.
-            source: source.without_url(),
-        };
-        let response = request.send().await.map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = Zeroizing::new(response.bytes().await.map_err(failed)?.to_vec());
-        Ok(Answer { url: self.base.clone(), status, headers, body })
+        let response = timeout(IDLE_TIMEOUT, request.send()).await.map_err(|_| self.stalled())?;
+        self.incoming(response)?.whole().await
     }
+
+    /// Sends a request whose answer is read piece by piece; a refusal is an error.
+    pub(crate) async fn receive(&self, request: RequestBuilder) -> Result<Incoming, Error> {
+        let response = timeout(IDLE_TIMEOUT, request.send()).await.map_err(|_| self.stalled())?;
+        let incoming = self.incoming(response)?;
+        if incoming.response.status().is_success() {
+            return Ok(incoming);
+        }
+        let refusal = incoming.whole().await?;
+        Err(Error::refusal(&refusal.url, refusal.status, &refusal.headers, &refusal.body))
+    }
+
+    /// Sends a request whose body takes its time, as long as it goes on.
+    pub(crate) async fn upload(
+        &self,
+        request: RequestBuilder,
+        mut moves: watch::Receiver<()>,
+    ) -> Result<Answer, Error> {
+        let sending = request.send();
+        tokio::pin!(sending);
+        let mut whole = false;
+        let response = loop {
+            tokio::select! {
+                response = &mut sending => break response,
+                moved = moves.changed(), if !whole => whole = moved.is_err(),
+                () = sleep(IDLE_TIMEOUT) => return Err(self.stalled()),
+            }
+        };
+        self.incoming(response)?.whole().await?.accepted()
+    }
+
+    fn incoming(&self, response: reqwest::Result<Response>) -> Result<Incoming, Error> {
+        let response = response.map_err(|source| failed(&self.base, source))?;
+        Ok(Incoming { url: self.base.clone(), response })
+    }
+
+    fn stalled(&self) -> Error {
+        Error::Stalled { url: self.base.clone(), seconds: IDLE_TIMEOUT.as_secs() }
+    }
+}
+
+fn failed(url: &str, source: reqwest::Error) -> Error {
+    // The path may hold a key: it stays out of messages.
+    Error::Transport { url: url.to_owned(), source: source.without_url() }
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -112,6 +152,42 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
+    }
+}
+
+/// An answer of which the head is there.
+pub(crate) struct Incoming {
+    url: String,
+    response: Response,
+}
+
+impl Incoming {
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The next piece of the body; None at its end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let chunk = timeout(IDLE_TIMEOUT, self.response.chunk())
+            .await
+            .map_err(|_| Error::Stalled { url: self.url.clone(), seconds: IDLE_TIMEOUT.as_secs() })?;
+        chunk.map_err(|source| failed(&self.url, source))
+    }
+
+    async fn whole(mut self) -> Result<Answer, Error> {
+        let (status, headers) = (self.response.status(), self.response.headers().clone());
+        // Not grown, since what a growing one leaves behind is not wiped; and no length is believed beyond reason.
+        let length = self.response.content_length().unwrap_or_default().min(1 << 21);
+        let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default()));
+        while let Some(piece) = self.chunk().await? {
+            body.extend_from_slice(&piece);
+        }
+        Ok(Answer { url: self.url, status, headers, body })
+    }
+
+    pub(crate) fn unexpected(&self, what: impl Into<String>) -> Error {
+        let status = self.response.status().as_u16();
+        Error::Answer { url: self.url.clone(), status, what: what.into() }
     }
 }
 

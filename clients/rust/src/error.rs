@@ -16,6 +16,9 @@ pub enum Error {
     /// No whole answer came: it is unknown whether a change took effect.
     #[error("no answer from {url}: {}", causes(.source))]
     Transport { url: String, source: reqwest::Error },
+    /// Neither side sent anything: as above.
+    #[error("no answer from {url}: nothing moved for {seconds} s")]
+    Stalled { url: String, seconds: u64 },
     /// An answer came that this service does not give.
     #[error("{url} answered {status}, {what}")]
     Answer { url: String, status: u16, what: String },
@@ -52,7 +55,7 @@ impl Error {
             Self::Transport { source, .. } if source.is_connect() => {
                 Some("Is the service running? `nsl up` starts one here; --url names another.".to_owned())
             }
-            Self::Transport { .. } => {
+            Self::Transport { .. } | Self::Stalled { .. } => {
                 Some("A change may have taken effect: read it back before you try again.".to_owned())
             }
             Self::Answer { .. } => {

@@ -31,7 +31,7 @@ mod page;
 mod path;
 /// A text that is wiped when dropped.
 mod secret;
-/// Sealed items.
+/// Sealed storage.
 mod sgx;
 
 pub use auth::{
@@ -43,4 +43,9 @@ pub use error::{Error, FieldError, Problem};
 pub use health::{Check, Health, Status};
 pub use page::Page;
 pub use secret::Secret;
-pub use sgx::{Item, ItemHead, ItemInfo, Items, Put, PutOptions, Record, Sgx};
+pub use sgx::{
+    Attestation, AttestationPolicy, BatchItem, Destroyed, Download, Finding, GetOptions, Item, ItemHead,
+    ItemInfo, Items, ListFilter, NewRotation, OwnQuote, Policy, PolicyRules, Put, PutOptions, Quota, Reason,
+    Record, Refusal, Rotation, Scan, SealingKey, SealingKeys, ServiceUsage, Sgx, Slot, Statistics,
+    VerifyQuote, VersionInfo,
+};

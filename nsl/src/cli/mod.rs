@@ -8,6 +8,7 @@ mod db;
 mod doctor;
 mod login;
 mod output;
+mod progress;
 mod secrets;
 mod serve;
 mod session;
@@ -16,6 +17,7 @@ mod up;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -82,7 +84,10 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(dispatch(cli)) {
+    let outcome = runtime.block_on(dispatch(cli));
+    // A read of stdin that nobody waits for any more ends only with its input.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::print_error(&error, json);

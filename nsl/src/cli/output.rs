@@ -32,6 +32,15 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Tells on stderr of what should be done otherwise.
+pub(crate) fn warn(text: &str, as_json: bool) {
+    if as_json {
+        note(&json!({ "warning": text }).to_string());
+    } else {
+        note(&format!("warning: {text}"));
+    }
+}
+
 /// Tells on stderr why the command failed and what to do next; with `--json` as one JSON object.
 pub(crate) fn print_error(error: &anyhow::Error, json: bool) {
     if json {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use nsl_core::config::LoggingConfig;
 use nsl_core::telemetry::start_log;
+use nsl_sgx::Mode;
 
 use crate::process::{Process, StopSignal};
 use crate::roles::{Role, Roles};
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         () = stop.received() => return Ok(()),
     };
     let addresses = process.start().await?;
-    let mode = process.mode();
+    let mode = process.mode().map(Mode::as_str);
     if let Some(address) = addresses.enclave {
         tracing::info!(%address, %roles, mode, "serving other processes");
     }

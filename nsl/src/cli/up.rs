@@ -139,7 +139,13 @@ async fn serve(installation: &Installation, json: bool) -> anyhow::Result<()> {
                 local.write_credentials(&credentials)?;
             }
         }
-        announce(installation, address, first, json)?;
+        announce(
+            installation,
+            address,
+            process.mode().context("the enclave is not among the roles")?,
+            first,
+            json,
+        )?;
         stop_signal().await
     }
     .await;
@@ -195,7 +201,13 @@ async fn administrator(process: &Process, local: &Local) -> anyhow::Result<bool>
     Ok(made)
 }
 
-fn announce(installation: &Installation, address: SocketAddr, first: bool, json: bool) -> anyhow::Result<()> {
+fn announce(
+    installation: &Installation,
+    address: SocketAddr,
+    mode: nsl_sgx::Mode,
+    first: bool,
+    json: bool,
+) -> anyhow::Result<()> {
     let Installation { local, place, .. } = installation;
     let url = format!("http://{}", reachable(address));
     let credentials = local.dir().join("credentials.json");
@@ -210,7 +222,7 @@ fn announce(installation: &Installation, address: SocketAddr, first: bool, json:
             },
             "dataDir": local.dir(),
             "credentials": credentials,
-            "mode": "simulation",
+            "mode": mode.as_str(),
         });
         // One line: whoever started this reads up to its end.
         return output::line(&line.to_string());
@@ -218,7 +230,14 @@ fn announce(installation: &Installation, address: SocketAddr, first: bool, json:
     let state = if installation.reattached { "reattached to" } else { "started" };
     let mut lines = vec![
         format!("Neo Service Layer is ready at {url}  (docs: {url}/docs)"),
-        "  mode        simulation: the root key is a file, not an SGX platform's".to_owned(),
+        match mode {
+            nsl_sgx::Mode::Simulation => {
+                "  mode        simulation: a file opens the root key, not an SGX platform".to_owned()
+            }
+            nsl_sgx::Mode::Hardware => {
+                "  mode        hardware: an SGX enclave, which proved itself".to_owned()
+            }
+        },
         format!("  PostgreSQL  {state}, port {}, data in {}", place.port, local.dir().display()),
     ];
     lines.extend(

@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Extension, OriginalUri, Request};
 use axum::http::header::{CONNECTION, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use axum::routing::any;
+use http_body_util::BodyExt as _;
 use nsl_core::caller::Origin;
 use nsl_core::health::HealthCheck;
+use nsl_core::http::TimeLimit;
 use nsl_core::{ApiError, Context, Service};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -56,6 +59,7 @@ async fn forward(
 ) -> Result<Response, ApiError> {
     *request.uri_mut() = uri;
     let origin = request.extensions_mut().remove::<Arc<Origin>>();
+    let time = request.extensions_mut().remove::<TimeLimit>();
     // What is left there is of this process: routes, peers, limits.
     request.extensions_mut().clear();
     let headers = request.headers_mut();
@@ -68,6 +72,14 @@ async fn forward(
         set(headers, REQUEST_ID, origin.request_id.as_deref());
         set(headers, ORIGIN_ADDRESS, origin.ip_address.as_deref());
     }
+    // How long nothing may move is judged where the body is read.
+    let request = request.map(|body| match time {
+        Some(time) => Body::new(body.map_frame(move |frame| {
+            time.moved();
+            frame
+        })),
+        None => body,
+    });
     let mut response = link.send(request).await?;
     strip(response.headers_mut());
     Ok(response)

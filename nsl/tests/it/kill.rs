@@ -149,7 +149,7 @@ async fn write(
 
 fn failed(error: &Error) -> Outcome {
     match (error, error.code()) {
-        (Error::Transport { .. }, _) | (_, Some(UNKNOWN)) => Outcome::Unknown,
+        (Error::Transport { .. } | Error::Stalled { .. }, _) | (_, Some(UNKNOWN)) => Outcome::Unknown,
         (Error::Problem(problem), _) if problem.status == 503 => Outcome::Refused,
         _ => panic!("a database that is away is 503: {error}"),
     }

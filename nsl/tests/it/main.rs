@@ -39,8 +39,14 @@ mod secrecy;
 mod serve;
 /// `nsl serve` on a test database.
 mod served;
+/// `nsl sgx …`.
+mod sgx_cli;
+/// The typed client on sealed storage.
+mod sgx_client;
 /// The API and the enclave as two processes.
 mod split;
+/// A command on a terminal.
+mod terminal;
 /// `nsl up`: start, reattach, refuse, stop.
 mod up;
 

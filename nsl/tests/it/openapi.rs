@@ -72,9 +72,10 @@ async fn services(test: &TestDb) -> Vec<Service> {
     let jwt = JwtConfig { secret_key: Some(fresh().unwrap()), ..JwtConfig::default() };
     let sections = Sections { jwt, ..Sections::default() };
     let security = nsl_monitoring::security_events();
+    let log = nsl_eventsourcing::event_log(&base.db, nsl_core::db::Login::Enclave);
     let auth =
         nsl_auth::service(&base, sections, Arc::clone(&root) as _, Arc::clone(&security)).await.unwrap();
-    let sgx = nsl_sgx::service(&base, sgx, root, security).unwrap();
+    let sgx = nsl_sgx::service(&base, sgx, root, security, log).unwrap();
     vec![auth.service, sgx, nsl_monitoring::service(&base), nsl_eventsourcing::service(&base)]
 }
 

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::caller::{Caller, Principal};
 use crate::db::{DbError, UnitOfWork};
 use crate::error::ApiError;
+use crate::ids::TenantId;
 
 /// Turns a bearer credential into a principal. Owner: auth.
 #[async_trait]
@@ -58,6 +59,49 @@ pub trait SecurityEvents: Send + Sync {
         caller: &Caller,
         event: &SecurityEvent,
     ) -> Result<(), DbError>;
+}
+
+/// An event as the log has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedEvent {
+    pub stream: String,
+    /// Its number in the stream, from 1.
+    pub version: i64,
+    pub kind: String,
+    pub data: serde_json::Value,
+}
+
+/// Reads a tenant's streams, for whoever reconciles its rows with them. Owner: eventsourcing.
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// The last event of each stream whose name begins with a prefix, in the order of the names' bytes, after one of them.
+    async fn heads(
+        &self,
+        tenant: TenantId,
+        prefix: &str,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<LoggedEvent>, DbError>;
+
+    /// The last event of each of these streams that has one.
+    async fn heads_of(&self, tenant: TenantId, streams: &[String]) -> Result<Vec<LoggedEvent>, DbError>;
+
+    /// One event.
+    async fn event(
+        &self,
+        tenant: TenantId,
+        stream: &str,
+        version: i64,
+    ) -> Result<Option<LoggedEvent>, DbError>;
+
+    /// Some event whose data contain this, in a stream whose name begins with a prefix. Reads all of them: for what is
+    /// suspicious only.
+    async fn containing(
+        &self,
+        tenant: TenantId,
+        prefix: &str,
+        data: &serde_json::Value,
+    ) -> Result<Option<LoggedEvent>, DbError>;
 }
 
 /// A secret under the root key of the enclave.

@@ -135,8 +135,8 @@ pub fn open(data_key: &Key256, sealed: &[u8], aad: &Aad) -> Result<Plaintext, Op
 }
 
 /// `LessSafeKey` leaves the nonce to its user; every nonce here comes from [`seal_into`] or from a stored
-/// value.
-fn prepare(key: &Key256) -> LessSafeKey {
+/// value, and in `chunks` from the chunk's number.
+pub(crate) fn prepare(key: &Key256) -> LessSafeKey {
     match UnboundKey::new(&AES_256_GCM, key.expose()) {
         Ok(key) => LessSafeKey::new(key),
         // The length is right by type: what is left is the allocator.

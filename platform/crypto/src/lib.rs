@@ -9,6 +9,8 @@
 
 // Associated data with unambiguous parts: what binds a sealed value to its place.
 pub mod aad;
+// Large values, sealed chunk by chunk.
+pub mod chunks;
 // SHA-256, fingerprints, comparison in constant time.
 pub mod digest;
 // Values sealed under random data keys, and data keys wrapped under a key-encryption key.

@@ -127,14 +127,26 @@ impl Request<'_> {
         self.header(CONTENT_TYPE.as_str(), content_type)
     }
 
+    /// A body that comes as the test has it come.
+    #[must_use]
+    pub fn stream(mut self, content_type: &str, body: Body) -> Self {
+        self.body = body;
+        self.header(CONTENT_TYPE.as_str(), content_type)
+    }
+
     /// Sends it and reads the whole answer.
     pub async fn send(self) -> Response {
+        let (head, body) = self.open().await.into_parts();
+        let body = body.collect().await.expect("the body is whole").to_bytes();
+        Response { status: head.status, headers: head.headers, body }
+    }
+
+    /// Sends it and answers as soon as the answer begins; the body is the test's to read.
+    pub async fn open(self) -> axum::response::Response {
         let mut request = self.builder.body(self.body).expect("the request is well formed");
         request.extensions_mut().insert(ConnectInfo(SocketAddr::from((self.peer, 1))));
         let Ok(response) = self.app.router.clone().oneshot(request).await;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.expect("the body is whole").to_bytes();
-        Response { status: head.status, headers: head.headers, body }
+        response
     }
 }
 

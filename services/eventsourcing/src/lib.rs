@@ -6,6 +6,8 @@ mod domain;
 mod health;
 /// The loop that makes partitions.
 mod jobs;
+/// Streams as other services read them.
+mod log;
 /// All SQL of the schema, beside what `core::db` writes.
 pub mod store;
 
@@ -15,6 +17,8 @@ use nsl_core::Service;
 use nsl_core::context::Base;
 use nsl_core::db::Login;
 use utoipa_axum::router::OpenApiRouter;
+
+pub use log::event_log;
 
 /// The service. Its loops run where the process has the login `neo_jobs`.
 pub fn service(base: &Base) -> Service {

@@ -6,6 +6,7 @@ use nsl_core::config::{ConfigError, Secret, Section, check_strength};
 use nsl_crypto::key::Key256;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::slot::SlotKind;
 use crate::error::StartError;
 
 /// The configuration of sealed storage.
@@ -19,7 +20,24 @@ pub struct SgxConfig {
     pub platform_key: PlatformKey,
     pub database: SealedDatabase,
     pub rotation: Rotations,
+    pub scan: Scans,
     pub attestation: AttestationConfig,
+}
+
+/// When everything is opened and compared with the event log.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
+pub struct Scans {
+    /// A tenant's next scheduled scan comes so long after its last one.
+    pub every_hours: u32,
+    /// Rows that are opened in a second, at the most.
+    pub rows_per_second: u32,
+}
+
+impl Default for Scans {
+    fn default() -> Self {
+        Self { every_hours: 24, rows_per_second: 1000 }
+    }
 }
 
 /// How fast rotations go.
@@ -43,6 +61,15 @@ pub enum PlatformKey {
     #[default]
     Mrsigner,
     Mrenclave,
+}
+
+impl From<PlatformKey> for SlotKind {
+    fn from(key: PlatformKey) -> Self {
+        match key {
+            PlatformKey::Mrsigner => Self::Mrsigner,
+            PlatformKey::Mrenclave => Self::Mrenclave,
+        }
+    }
 }
 
 /// How quotes are verified, those of others and the process's own.
@@ -89,6 +116,8 @@ pub struct SealedDatabase {
     pub keep_versions: u32,
     /// The largest value, in bytes.
     pub max_value_bytes: usize,
+    /// Larger values are streamed: they come and go as octets only, and are kept in chunks. The largest value in JSON.
+    pub inline_bytes: usize,
     /// 32 bytes, base64 or hex.
     #[serde(skip_serializing)]
     pub encryption_key: Option<Secret>,
@@ -102,6 +131,7 @@ impl Default for SealedDatabase {
             data_retention_days: 90,
             keep_versions: 10,
             max_value_bytes: 1 << 20,
+            inline_bytes: 1 << 20,
             encryption_key: None,
         }
     }
@@ -114,8 +144,11 @@ pub fn section() -> Result<Section, ConfigError> {
         .variable("SGX_ENCRYPTION_KEY", "Database:EncryptionKey"))
 }
 
-/// Beyond this a value would have to be streamed, which this build cannot.
-const LARGEST_LIMIT: usize = 8 << 20;
+/// The size of a value is a positive `integer` in the database, and an upload must not take a day.
+const LARGEST_LIMIT: usize = 64 << 20;
+/// What a group commit can hold in memory, many times over.
+const LARGEST_INLINE: usize = 8 << 20;
+const SMALLEST_INLINE: usize = 1 << 10;
 
 impl SgxConfig {
     /// The configured key that opens the root key; only in hardware mode it may be left out.
@@ -134,6 +167,14 @@ impl SgxConfig {
         let limit = self.database.max_value_bytes;
         if !(1..=LARGEST_LIMIT).contains(&limit) {
             return Err(StartError::ValueLimit { limit, largest: LARGEST_LIMIT });
+        }
+        let limit = self.database.inline_bytes;
+        if !(SMALLEST_INLINE..=LARGEST_INLINE).contains(&limit) {
+            return Err(StartError::InlineLimit {
+                limit,
+                smallest: SMALLEST_INLINE,
+                largest: LARGEST_INLINE,
+            });
         }
         if self.database.keep_versions == 0 {
             return Err(StartError::KeepVersions);

@@ -32,6 +32,12 @@ pub(crate) enum Error {
     VersionConflict { current: Option<i64> },
     #[error("the value has more than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("the value has more than {limit} bytes, which has to be streamed")]
+    TooLargeInline { limit: usize },
+    #[error("the body ended before its end")]
+    Truncated,
+    #[error("the value is streamed")]
+    Streamed,
     #[error("the item {resource} is in the batch twice")]
     Twice { resource: String },
     #[error("the values together have more than {limit} bytes")]
@@ -82,6 +88,23 @@ impl Error {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "sgx.value_too_large",
                 format!("A value may have at most {limit} bytes (SGX:Database:MaxValueBytes); split it."),
+            ),
+            Self::TooLargeInline { limit } => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "sgx.value_too_large_for_json",
+                format!(
+                    "A value in JSON may have at most {limit} bytes (SGX:Database:InlineBytes); PUT this one itself as \
+                     `Content-Type: application/octet-stream`."
+                ),
+            ),
+            Self::Truncated => ApiError::bad_request(
+                "sgx.truncated",
+                "The body ended early or is not as long as its Content-Length; nothing was stored, send it again.",
+            ),
+            Self::Streamed => ApiError::new(
+                StatusCode::NOT_ACCEPTABLE,
+                "sgx.value_streamed",
+                "The value is too large for JSON; GET the item with `Accept: application/octet-stream`.",
             ),
             Self::Twice { resource } => ApiError::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -160,6 +183,8 @@ pub enum StartError {
     DamagedSecretKey { id: String },
     #[error("SGX:Database:MaxValueBytes is {limit}; it takes 1 to {largest}")]
     ValueLimit { limit: usize, largest: usize },
+    #[error("SGX:Database:InlineBytes is {limit}; it takes {smallest} to {largest}")]
+    InlineLimit { limit: usize, smallest: usize, largest: usize },
     #[error("SGX:Database:KeepVersions is 0; the current version counts as one, so it takes at least 1")]
     KeepVersions,
     #[error(transparent)]

@@ -44,6 +44,8 @@ pub(crate) struct ItemResealed<'a> {
     pub item_id: Uuid,
     pub version: i64,
     pub fingerprint: &'a str,
+    /// Whether the item is deleted.
+    pub deleted: bool,
     /// The former versions among them.
     pub versions: Vec<ResealedVersion<'a>>,
 }

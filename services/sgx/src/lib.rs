@@ -20,7 +20,7 @@ pub mod store;
 use std::sync::Arc;
 
 use nsl_core::context::Base;
-use nsl_core::ports::SecurityEvents;
+use nsl_core::ports::{EventLog, SecurityEvents};
 use nsl_core::{ApiError, Service};
 
 pub use actions::Sgx;
@@ -35,8 +35,9 @@ pub fn service(
     config: SgxConfig,
     root: Arc<RootRing>,
     security: Arc<dyn SecurityEvents>,
+    log: Arc<dyn EventLog>,
 ) -> Result<Service, StartError> {
-    let sgx = Sgx::start(base, config, root, security)?;
+    let sgx = Sgx::start(base, config, root, security, log)?;
     jobs::start(base, &sgx);
     Ok(Service {
         name: "sgx",

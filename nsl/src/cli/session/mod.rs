@@ -127,6 +127,17 @@ impl Session {
         Ok(answer?)
     }
 
+    /// Asks the service what can be sent only once. So a credential that ends meanwhile is renewed before.
+    pub(crate) async fn once<T>(
+        &mut self,
+        request: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+    ) -> anyhow::Result<T> {
+        if self.held.is_some_and(|end| end <= Timestamp::now() + MARGIN) {
+            self.authenticate().await?;
+        }
+        Ok(request(&self.client).await?)
+    }
+
     /// Takes a stored token that is good, else a new one.
     async fn authenticate(&mut self) -> anyhow::Result<()> {
         let stored = match &self.keeper {

@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::rate_limit::RateLimits;
-use super::{openapi, origin, rate_limit};
+use super::{openapi, origin, rate_limit, time_limit};
 use crate::composition::Service;
 use crate::context::Context;
 use crate::error::ApiError;
@@ -29,7 +27,7 @@ pub fn app(context: Context, services: Vec<Service>) -> Router {
     router
         .merge(SwaggerUi::new("/docs").url("/api/openapi.json", document).config(page))
         .layer(DefaultBodyLimit::max(max_body))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+        .layer(from_fn_with_state(timeout, time_limit::layer))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal("a handler panicked").into_response()))
         .layer(from_fn_with_state(limits, rate_limit::layer))
         .layer(from_fn(origin::layer))

@@ -15,6 +15,7 @@ mod problem;
 mod rate_limit;
 mod server;
 mod system;
+mod time_limit;
 
 pub use access::{Allowed, Permission};
 pub use app::app;
@@ -25,3 +26,4 @@ pub use openapi::document;
 pub use paging::{Cursor, Limit, Page};
 pub use problem::Problem;
 pub use server::{bind, serve};
+pub use time_limit::TimeLimit;

@@ -4,6 +4,8 @@
 
 /// GET /health/eventsourcing, and the loop that it watches over.
 mod health;
+/// Streams as other services read them.
+mod log;
 
 use std::sync::Arc;
 use std::time::Duration;

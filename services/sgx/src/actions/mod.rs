@@ -4,6 +4,8 @@
 pub(crate) mod attestation;
 /// Many items at once.
 mod batch;
+/// Streamed values.
+mod content;
 /// Reads in group commit.
 mod gets;
 /// What is known of the rows.
@@ -22,6 +24,8 @@ mod read;
 pub(crate) mod root;
 /// Rotations of sealing keys and of the root key.
 pub(crate) mod rotation;
+/// Scans of everything.
+pub(crate) mod scan;
 /// Whole rows as the rules of sealing see them.
 mod whole;
 /// Puts in group commit.
@@ -38,10 +42,11 @@ use nsl_core::db::group::{Bounds, GroupCommit};
 use nsl_core::db::{Audit, AuditResult, Db, DbError, tenants};
 use nsl_core::http::IfMatch;
 use nsl_core::ids::TenantId;
-use nsl_core::ports::SecurityEvents;
+use nsl_core::ports::{EventLog, SecurityEvents};
 use zeroize::Zeroizing;
 
 pub(crate) use batch::ToPut;
+pub(crate) use content::{Piece, Upload, Value};
 pub(crate) use read::Listing;
 pub(crate) use root::{NewSlot, SlotInfo};
 pub(crate) use write::{Item, PutDone};
@@ -70,6 +75,7 @@ pub struct Sgx {
     gets: GroupCommit<GetItems>,
     audits: AuditLog,
     security: Arc<dyn SecurityEvents>,
+    log: Arc<dyn EventLog>,
     collateral: CollateralSource,
 }
 
@@ -80,6 +86,7 @@ impl Sgx {
         config: SgxConfig,
         root: Arc<RootRing>,
         security: Arc<dyn SecurityEvents>,
+        log: Arc<dyn EventLog>,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
         let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
@@ -110,8 +117,14 @@ impl Sgx {
             gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, Bounds::default()),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
+            log,
             collateral,
         }))
+    }
+
+    /// Whether scans are started by the clock.
+    pub(crate) fn scans_by_itself(&self) -> bool {
+        self.config.database.enable_integrity_checking && self.config.scan.every_hours > 0
     }
 
     /// Whether new values are sealed.
@@ -121,6 +134,17 @@ impl Sgx {
 
     pub(crate) fn max_value_bytes(&self) -> usize {
         self.config.database.max_value_bytes
+    }
+
+    /// Larger values are streamed.
+    pub(crate) fn inline_bytes(&self) -> usize {
+        self.config.database.inline_bytes.min(self.max_value_bytes())
+    }
+
+    /// What is too large for JSON may still be streamed, unless nothing may be larger.
+    pub(crate) fn too_large_for_json(&self) -> Error {
+        let (inline, limit) = (self.inline_bytes(), self.max_value_bytes());
+        if inline < limit { Error::TooLargeInline { limit: inline } } else { Error::TooLarge { limit } }
     }
 
     /// Seals a value: a new item, or the next version of one.
@@ -134,10 +158,14 @@ impl Sgx {
     ) -> Result<PutDone> {
         let now = self.clock.now();
         self.check_put(&value, &attributes, now)?;
-        let place = address.clone();
-        let put = Put { address, value, attributes, condition, content: None };
-        let outcome = self.puts.submit(Puts { caller: caller.clone(), now, all: vec![put] }).await?;
-        match outcome {
+        self.put_one(caller, Put { address, value, attributes, condition, content: None }).await
+    }
+
+    /// Queues one put and waits for its outcome; what was refused leaves its audit row.
+    async fn put_one(&self, caller: &Caller, put: Put) -> Result<PutDone> {
+        let place = put.address.clone();
+        let puts = Puts { caller: caller.clone(), now: self.clock.now(), all: vec![put] };
+        match self.puts.submit(puts).await? {
             Ok(done) => done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into()),
             Err(refused) => {
                 self.refuse_put(caller, &place, &refused.error).await?;
@@ -147,8 +175,8 @@ impl Sgx {
     }
 
     fn check_put(&self, value: &[u8], attributes: &Attributes, now: Timestamp) -> Result<()> {
-        if value.len() > self.max_value_bytes() {
-            return Err(Error::TooLarge { limit: self.max_value_bytes() });
+        if value.len() > self.inline_bytes() {
+            return Err(self.too_large_for_json());
         }
         Ok(attributes.check(now)?)
     }
@@ -159,7 +187,7 @@ impl Sgx {
     }
 
     /// What a refused put leaves.
-    async fn refuse_put(&self, caller: &Caller, place: &Address, error: &Error) -> Result<()> {
+    pub(crate) async fn refuse_put(&self, caller: &Caller, place: &Address, error: &Error) -> Result<()> {
         match error {
             // The tenant's sealing key is not what was stored.
             Error::Integrity(reason) => self.alarm(caller, "SEAL_ITEM", place, error, reason).await,

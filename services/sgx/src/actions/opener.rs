@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use nsl_core::ids::TenantId;
+use uuid::Uuid;
 
 use super::keys::KeyRing;
 use super::write::Item;
@@ -21,7 +22,7 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// Opens a row for the address that was asked for: one that lies elsewhere does not open here.
+    /// Opens a row whose value is in it.
     pub(super) async fn open(
         &self,
         tenant: TenantId,
@@ -29,6 +30,21 @@ impl Opener {
         row: store::Sealed,
         now: Timestamp,
     ) -> Result<(Item, Opened)> {
+        match self.open_any(tenant, address, row, now).await? {
+            (item, opened, None) => Ok((item, opened)),
+            (_, _, Some(_)) => Err(Error::Streamed),
+        }
+    }
+
+    /// Opens a row for the address that was asked for: one that lies elsewhere does not open here. Where it names a content,
+    /// what opens is the summary of that.
+    pub(super) async fn open_any(
+        &self,
+        tenant: TenantId,
+        address: &Address,
+        row: store::Sealed,
+        now: Timestamp,
+    ) -> Result<(Item, Opened, Option<Uuid>)> {
         alive(row.deleted_at, None, now)?;
         let key = match row.sealing_key_version {
             Some(version) => {
@@ -67,7 +83,8 @@ impl Opener {
             open(&stored, &binding, key, self.plain).map_err(|reason| Error::Integrity(reason.to_owned()))?;
         // Only now: an expiry that was not sealed is a damage, and no expiry.
         alive(None, row.expires_at, now)?;
-        Ok((item(row), opened))
+        let content = row.content_id;
+        Ok((item(row), opened, content))
     }
 }
 

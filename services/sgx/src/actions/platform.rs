@@ -194,3 +194,75 @@ async fn judge(
     }
     Ok(genuine.measurements)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::attestation::padded;
+
+    const MR_ENCLAVE: &str = "33d8736db756ed4997e04ba358d27833188f1932ff7b1d156904d3f560452fbb";
+    const MR_SIGNER: &str = "815f42f11cf64430c30bab7816ba596a1da0130c3b028b673133a66cf9a3e0e6";
+
+    fn data(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/dcap").join(name)
+    }
+
+    /// Judges the sample as if it were the own quote, at a time at which it is genuine.
+    async fn judged(config: &AttestationConfig, challenge: &[u8]) -> Result<Measurements, HardwareError> {
+        let clock = Clock::system();
+        clock.advance(Timestamp::from_second(1_751_000_000).unwrap().duration_since(Timestamp::now()));
+        let quote = Quote::read(std::fs::read(data("sgx_quote")).unwrap()).unwrap();
+        let collateral = CollateralSource::new(config, &clock)?;
+        let expectation = expectation(config)?;
+        judge(quote, &padded(challenge).unwrap(), &expectation, &clock, &collateral).await
+    }
+
+    fn config() -> AttestationConfig {
+        AttestationConfig {
+            collateral_file: Some(data("sgx_quote_collateral.json")),
+            mr_enclave: Some(MR_ENCLAVE.to_uppercase()),
+            mr_signer: Some(MR_SIGNER.to_owned()),
+            accepted_tcb_status: vec!["ConfigurationAndSWHardeningNeeded".to_owned()],
+            ..AttestationConfig::default()
+        }
+    }
+
+    /// No test can have a quote over data that are random at its time; a real one over known data is the nearest.
+    #[tokio::test]
+    async fn a_genuine_quote_over_the_challenge_passes_and_nothing_else_about_it_may_differ() {
+        let passed = judged(&config(), b"Hello, world!").await.unwrap();
+        assert_eq!(passed.mr_enclave.as_deref(), Some(MR_ENCLAVE));
+        let other = || Some("ab".repeat(32));
+        for (config, challenge, says) in [
+            (config(), b"Hello, World!", "report_data"),
+            (AttestationConfig { mr_enclave: other(), ..config() }, b"Hello, world!", "mr_enclave"),
+            (AttestationConfig { mr_signer: other(), ..config() }, b"Hello, world!", "mr_signer"),
+            (
+                AttestationConfig { accepted_tcb_status: vec!["UpToDate".to_owned()], ..config() },
+                b"Hello, world!",
+                "tcb_status",
+            ),
+        ] {
+            let refused = judged(&config, challenge).await.unwrap_err();
+            let HardwareError::NotAccepted(reason) = &refused else { panic!("{refused}") };
+            assert!(reason.starts_with(says), "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_collateral_for_the_platform_it_says_where_to_get_it() {
+        for file in [
+            None,
+            Some(data("tdx_quote_collateral.json")),
+            Some(data("absent.json")),
+            Some(data("sgx_quote")),
+        ] {
+            let config = AttestationConfig { collateral_file: file, ..config() };
+            let refused = judged(&config, b"Hello, world!").await.unwrap_err();
+            assert!(matches!(refused, HardwareError::Collateral(_)), "{refused}");
+            assert!(refused.to_string().contains("SGX:Attestation:PccsUrl"), "{refused}");
+        }
+    }
+}

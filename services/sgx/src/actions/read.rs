@@ -136,15 +136,27 @@ impl Sgx {
 
     /// Reads and opens one row on its own.
     async fn load(&self, caller: &Caller, address: &Address) -> Result<(Item, Opened)> {
+        match self.load_any(caller, address).await? {
+            (item, opened, None) => Ok((item, opened)),
+            (_, _, Some(_)) => Err(Error::Streamed),
+        }
+    }
+
+    /// The same for streamed values too, whose summary is what opens; their content is named.
+    pub(super) async fn load_any(
+        &self,
+        caller: &Caller,
+        address: &Address,
+    ) -> Result<(Item, Opened, Option<Uuid>)> {
         let tenant = caller.tenant();
         let row = store::sealed(&self.db.read(LOGIN, tenant), tenant, &address.service, &address.key)
             .await?
             .ok_or(Error::NotFound)?;
-        self.opener.open(tenant, address, row, self.clock.now()).await
+        self.opener.open_any(tenant, address, row, self.clock.now()).await
     }
 
     /// Writes the audit row of a read, and raises what must not happen, before anything is answered.
-    async fn answer<T>(
+    pub(super) async fn answer<T>(
         &self,
         caller: &Caller,
         action: &'static str,

@@ -155,7 +155,7 @@ pub(super) async fn batch_put(
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = read_body(request, LARGEST_BODY, LARGEST_BODY).await?;
+    let body = read_body(request, LARGEST_BODY, || Error::TooLarge { limit: LARGEST_BODY }).await?;
     // The values are not to be guessed from what is stored of the request.
     let once = key.bind("sgx.batch-put", &sgx.keyed_digest(&body))?;
     let batch: BatchPut = json(&body)?;

@@ -17,8 +17,9 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
+use super::content::{declared_length, give_out, take_in};
 use super::{DeleteItems, ReadItems, WriteItems};
-use crate::actions::{Item, Listing, Sgx};
+use crate::actions::{Item, Listing, Sgx, Upload};
 use crate::domain::{Address, Attributes, PolicyType};
 use crate::error::Error;
 
@@ -27,7 +28,8 @@ use crate::error::Error;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = sgx::PutItem)]
 pub(super) struct PutItem {
-    /// Standard base64; at most `SGX:Database:MaxValueBytes` bytes (1 MiB).
+    /// Standard base64; at most `SGX:Database:InlineBytes` bytes (1 MiB). Larger values, up to
+    /// `SGX:Database:MaxValueBytes`, are put as octets.
     #[schema(content_encoding = "base64")]
     data: String,
     /// A JSON object of at most 16 KiB. Searchable, bound to the value, and not secret.
@@ -163,8 +165,14 @@ pub(super) async fn put_item(
     request: Request,
 ) -> Result<Response, ApiError> {
     let address = Address::new(service, key).map_err(Error::from)?;
-    let (value, attributes) = read_value(request, options, sgx.max_value_bytes()).await?;
-    let done = sgx.put(&caller, address, value, attributes, condition).await?;
+    let is_small = declared_length(&request).is_some_and(|length| length <= sgx.inline_bytes());
+    let done = if is_octets(&request) && !is_small {
+        let attributes = Attributes::new(None, options.policy.unwrap_or_default(), options.expires_at);
+        take_in(&sgx, &caller, Upload { address, attributes, condition }, request).await?
+    } else {
+        let (value, attributes) = read_value(request, options, &sgx).await?;
+        sgx.put(&caller, address, value, attributes, condition).await?
+    };
     let status = if done.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let headers = item_headers(&done.item);
     Ok((status, headers, Json(ItemView::from(done.item))).into_response())
@@ -180,6 +188,7 @@ pub(super) async fn put_item(
         (status = 401, description = "No valid credential", body = Problem),
         (status = 403, description = "No permission", body = Problem),
         (status = 404, description = "No such item in this tenant, or expired", body = Problem),
+        (status = 406, description = "The value is too large for JSON: ask for `application/octet-stream`", body = Problem),
         (status = 500, description = "`sgx.integrity_violation`: the stored item is not what was sealed", body = Problem),
         (status = 503, description = "The database is away or busy", body = Problem)))]
 pub(super) async fn get_item(
@@ -190,11 +199,11 @@ pub(super) async fn get_item(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let address = Address::new(service, key).map_err(Error::from)?;
+    if wants_bytes(&headers) {
+        return give_out(&sgx, &caller, &address).await;
+    }
     let (item, value) = sgx.get(&caller, &address).await?;
     let answer = item_headers(&item);
-    if wants_bytes(&headers) {
-        return Ok((answer, [(CONTENT_TYPE, "application/octet-stream")], value.to_vec()).into_response());
-    }
     let data = STANDARD.encode(&*value);
     Ok((answer, Json(OpenedView { item: item.into(), data })).into_response())
 }
@@ -285,7 +294,7 @@ pub(super) async fn list_items(
 }
 
 /// The version as ETag; and a value must not stay in a cache.
-fn item_headers(item: &Item) -> HeaderMap {
+pub(super) fn item_headers(item: &Item) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(ETAG, etag(item.version));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -298,16 +307,25 @@ fn wants_bytes(headers: &HeaderMap) -> bool {
     })
 }
 
+/// The media type of a body, without its parameters.
+fn kind(request: &Request) -> String {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_octets(request: &Request) -> bool {
+    kind(request) == "application/octet-stream"
+}
+
 async fn read_value(
     request: Request,
     options: PutOptions,
-    limit: usize,
+    sgx: &Sgx,
 ) -> Result<(Zeroizing<Vec<u8>>, Attributes), ApiError> {
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
+    let limit = sgx.inline_bytes();
+    match kind(&request).as_str() {
         "application/octet-stream" => {
-            let value = read_body(request, limit, limit).await?;
+            let value = read_body(request, limit, || Error::TooLarge { limit }).await?;
             let policy = options.policy.unwrap_or_default();
             Ok((value, Attributes::new(None, policy, options.expires_at)))
         }
@@ -319,7 +337,8 @@ async fn read_value(
                 ));
             }
             // Base64 is a third longer; the rest is for metadata and names of fields.
-            let body = read_body(request, limit.div_ceil(3) * 4 + (64 << 10), limit).await?;
+            let largest = limit.div_ceil(3) * 4 + (64 << 10);
+            let body = read_body(request, largest, || sgx.too_large_for_json()).await?;
             let put: PutItem = json(&body)?;
             let data = Zeroizing::new(put.data);
             let value = decode(&data)?;
@@ -349,9 +368,9 @@ pub(super) fn decode(data: &str) -> Result<Zeroizing<Vec<u8>>, ApiError> {
 pub(super) async fn read_body(
     request: Request,
     limit: usize,
-    value_limit: usize,
+    too_large: impl Fn() -> Error,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-    let too_large = || Error::TooLarge { limit: value_limit }.into_api();
+    let too_large = || too_large().into_api();
     let declared =
         request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {

@@ -4,10 +4,14 @@
 mod attestations;
 /// Many items in one request.
 mod batch;
+/// Values as octets, of any size.
+mod content;
 /// One item at a time, and lists of them.
 mod items;
 /// Sealing keys and their rotations.
 mod rotations;
+/// Scans of everything that a tenant has sealed.
+mod scans;
 /// The slots of the root key.
 mod slots;
 
@@ -31,6 +35,8 @@ nsl_core::permissions! {
     DeleteItems = "sgx:delete";
     /// Rotate the tenant's sealing key.
     RotateKeys = "sgx:rotate";
+    /// Scan everything that the tenant has sealed.
+    ScanItems = "sgx:scan";
     /// Verify quotes, and ask the service for its own.
     Attest = "sgx:attest";
     /// The root key and its slots; in tenant `default` only.
@@ -56,6 +62,8 @@ pub(crate) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(rotations::list_rotations))
         .routes(routes!(rotations::get_rotation))
         .routes(routes!(rotations::get_statement))
+        .routes(routes!(scans::start_scan, scans::list_scans))
+        .routes(routes!(scans::get_scan))
         .routes(routes!(attestations::verify_attestation))
         .routes(routes!(attestations::get_attestation))
         .routes(routes!(attestations::attest_service))

@@ -139,7 +139,7 @@ impl From<Rotation> for RotationView {
     }
 }
 
-/// Which rotations to list.
+/// Which of the rows of a list.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 #[into_params(parameter_in = Query)]

@@ -5,8 +5,12 @@
 pub(crate) mod attestation;
 /// Metadata as a text that is bound to the value.
 mod canonical;
+/// Streamed values.
+mod content;
 /// What a rotation moves, and what it states in the end.
 pub(crate) mod rotation;
+/// What a scan compares, and what it calls what it finds.
+pub(crate) mod scan;
 /// The slots of a root key.
 pub(crate) mod slot;
 
@@ -22,6 +26,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use self::canonical::canonical;
+pub(crate) use self::content::{CHUNK, Content, Summary, place};
 
 /// A rule that the caller's input breaks.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,16 +165,6 @@ fn has_nul(value: &Value) -> bool {
         Value::Object(map) => map.iter().any(|(key, item)| key.contains('\0') || has_nul(item)),
         _ => false,
     }
-}
-
-/// The chunks of a streamed value, which are stored already.
-#[derive(Clone, Debug)]
-pub(crate) struct Content {
-    pub id: Uuid,
-    /// Bytes of the value.
-    pub size: usize,
-    /// Bytes of all sealed chunks.
-    pub sealed_size: usize,
 }
 
 /// What stands at an address before a change.
@@ -341,7 +336,7 @@ pub(crate) fn open(
     key: Option<(&Kek, i32)>,
     plain: bool,
 ) -> Result<Opened, &'static str> {
-    if usize::try_from(stored.sealed_size) != Ok(stored.sealed_data.len()) {
+    if binding.content.is_none() && usize::try_from(stored.sealed_size) != Ok(stored.sealed_data.len()) {
         return Err("sealed_size is not the size of sealed_data");
     }
     if !constant_time_eq(fingerprint(stored.sealed_data).as_bytes(), stored.fingerprint.as_bytes()) {
@@ -356,7 +351,17 @@ pub(crate) fn open(
             .map_err(|_| "the value does not open under what its row says")?,
         _ => return Err("the columns of the encryption contradict each other"),
     };
-    if usize::try_from(stored.original_size) != Ok(opened.len()) {
+    let size = if binding.content.is_some() {
+        let summary = Summary::decode(&opened).ok_or("it names a content, and no summary of one opens")?;
+        let sealed_size = summary.sealed_len().saturating_add(stored.sealed_data.len() as u64);
+        if u64::try_from(stored.sealed_size) != Ok(sealed_size) {
+            return Err("sealed_size is not the size of sealed_data and the sealed content");
+        }
+        summary.length
+    } else {
+        opened.len() as u64
+    };
+    if u64::try_from(stored.original_size) != Ok(size) {
         return Err("original_size is not the size of the value");
     }
     Ok(opened)

@@ -36,10 +36,14 @@ mod roots;
 mod rotation;
 /// Rotation of the root key.
 mod rotation_of_root;
+/// Scans, and what they find.
+mod scan;
 /// Slots of the root key: listed, added, tested, retired.
 mod slots;
 /// The statements of the store.
 mod statements;
+/// Values in chunks.
+mod stream;
 /// Two tenants never meet.
 mod tenants;
 /// The service on a database of its own.

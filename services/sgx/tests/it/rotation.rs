@@ -80,22 +80,6 @@ async fn merkle_root(world: &World) -> String {
     format!("sha256:{}", hex::encode(root(&leaves)))
 }
 
-/// Moves the current row to the former versions, as a put that replaces it does.
-async fn keep_version(world: &World, key: &str) {
-    world
-        .as_attacker(&format!(
-            "INSERT INTO sgx.item_versions (tenant_id, item_id, version, service_name, key, policy_type, policy_name, \
-                 access, encryption, sealing_key_version, wrapped_data_key, sealed_data, content_id, original_size, \
-                 sealed_size, fingerprint, metadata, created_at, updated_at, created_by, updated_by, expires_at, \
-                 superseded_at) \
-             SELECT tenant_id, item_id, version, service_name, key, policy_type, policy_name, access, encryption, \
-                 sealing_key_version, wrapped_data_key, sealed_data, content_id, original_size, sealed_size, fingerprint, \
-                 metadata, created_at, updated_at, created_by, updated_by, expires_at, now() \
-             FROM sgx.sealed_data_items WHERE key = '{key}' ON CONFLICT DO NOTHING"
-        ))
-        .await;
-}
-
 const UNDER: &str = "SELECT sealing_key_version AS key, count(*) AS rows FROM ( \
                          SELECT sealing_key_version FROM sgx.sealed_data_items UNION ALL \
                          SELECT sealing_key_version FROM sgx.item_versions) AS all_rows GROUP BY 1 ORDER BY 1";
@@ -106,7 +90,6 @@ async fn a_rotation_moves_every_data_key_and_states_it() {
     for number in 0..20 {
         let key = format!("k{number}");
         world.store("demo", &key, &format!("value {number}")).await;
-        keep_version(&world, &key).await;
         world.store("demo", &key, &format!("newer value {number}")).await;
     }
     world.delete("demo", "k3").send().await.expect(StatusCode::NO_CONTENT);
@@ -343,7 +326,6 @@ async fn a_rotation_under_64_clients_refuses_nobody() {
 async fn values_are_sealed_anew_on_demand() {
     let world = World::new().await;
     world.store("demo", "k", "first").await;
-    keep_version(&world, "k").await;
     world.store("demo", "k", "second").await;
     world.store("demo", "untouched", "third").await;
     let look = "SELECT i.key, i.version, i.revision, i.fingerprint, encode(i.sealed_data, 'hex') AS sealed, \

@@ -10,10 +10,10 @@ use nsl_core::caller::{Permissions, Principal};
 use nsl_core::clock::Clock;
 use nsl_core::config::Secret;
 use nsl_core::context::Base;
-use nsl_core::db::{DbError, UnitOfWork};
+use nsl_core::db::{Db, DbError, Login, Scoped, UnitOfWork};
 use nsl_core::ids::{SessionId, TenantId, UserId};
 use nsl_core::jobs::Jobs;
-use nsl_core::ports::{Authenticator, Ports, SecurityEvent, SecurityEvents};
+use nsl_core::ports::{Authenticator, EventLog, LoggedEvent, Ports, SecurityEvent, SecurityEvents};
 use nsl_core::{ApiError, Caller};
 use nsl_sgx::{RootRing, SgxConfig};
 use nsl_testkit::{Composition, Request, Response, TestApp, TestDb, pools};
@@ -41,6 +41,7 @@ pub(crate) struct Settings {
     pub rotation_rows_per_second: u32,
     /// Whatever else of the configuration a test is about.
     pub adjust: Arc<dyn Fn(&mut SgxConfig) + Send + Sync>,
+    pub max_value_bytes: usize,
 }
 
 impl Default for Settings {
@@ -51,6 +52,7 @@ impl Default for Settings {
             clock: Clock::system(),
             rotation_rows_per_second: 100_000,
             adjust: Arc::new(|_| {}),
+            max_value_bytes: 1 << 20,
         }
     }
 }
@@ -125,6 +127,84 @@ impl SecurityEvents for Alarms {
     }
 }
 
+mod log {
+    use nsl_core::ids::TenantId;
+    use serde_json::Value;
+
+    nsl_core::row! {
+        pub(super) struct Event { pub stream: String, pub version: i64, pub kind: String, pub data: Value }
+    }
+
+    nsl_core::queries! {
+        pub(super) fn heads(tenant: TenantId, prefix: &str, after: &str, limit: i64) -> many<Event> =
+            "SELECT DISTINCT ON (stream) stream, version, type AS kind, data FROM eventsourcing.events \
+             WHERE tenant_id = $1 AND starts_with(stream, $2) AND stream > $3::text COLLATE \"C\" \
+             ORDER BY stream, version DESC LIMIT $4";
+
+        pub(super) fn heads_of(tenant: TenantId, streams: &[String]) -> many<Event> =
+            "SELECT DISTINCT ON (stream) stream, version, type AS kind, data FROM eventsourcing.events \
+             WHERE tenant_id = $1 AND stream = ANY ($2) ORDER BY stream, version DESC";
+
+        pub(super) fn event(tenant: TenantId, stream: &str, version: i64) -> opt<Event> =
+            "SELECT stream, version, type AS kind, data FROM eventsourcing.events \
+             WHERE tenant_id = $1 AND stream = $2 AND version = $3";
+
+        pub(super) fn containing(tenant: TenantId, prefix: &str, data: &Value) -> opt<Event> =
+            "SELECT stream, version, type AS kind, data FROM eventsourcing.events \
+             WHERE tenant_id = $1 AND starts_with(stream, $2) AND data @> $3 LIMIT 1";
+    }
+}
+
+/// Reads where eventsourcing, the owner of this port, does.
+struct Events(Db);
+
+impl Events {
+    fn read(&self, tenant: TenantId) -> Scoped<'_> {
+        self.0.read(Login::Enclave, tenant)
+    }
+}
+
+fn logged(event: log::Event) -> LoggedEvent {
+    LoggedEvent { stream: event.stream, version: event.version, kind: event.kind, data: event.data }
+}
+
+#[async_trait]
+impl EventLog for Events {
+    async fn heads(
+        &self,
+        tenant: TenantId,
+        prefix: &str,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<LoggedEvent>, DbError> {
+        let events = log::heads(&self.read(tenant), tenant, prefix, after, limit).await?;
+        Ok(events.into_iter().map(logged).collect())
+    }
+
+    async fn heads_of(&self, tenant: TenantId, streams: &[String]) -> Result<Vec<LoggedEvent>, DbError> {
+        let events = log::heads_of(&self.read(tenant), tenant, streams).await?;
+        Ok(events.into_iter().map(logged).collect())
+    }
+
+    async fn event(
+        &self,
+        tenant: TenantId,
+        stream: &str,
+        version: i64,
+    ) -> Result<Option<LoggedEvent>, DbError> {
+        Ok(log::event(&self.read(tenant), tenant, stream, version).await?.map(logged))
+    }
+
+    async fn containing(
+        &self,
+        tenant: TenantId,
+        prefix: &str,
+        data: &Value,
+    ) -> Result<Option<LoggedEvent>, DbError> {
+        Ok(log::containing(&self.read(tenant), tenant, prefix, data).await?.map(logged))
+    }
+}
+
 /// Starts the service as a process of its own would: with its own pools, keys and writers.
 pub(crate) async fn start(
     test: &TestDb,
@@ -137,10 +217,13 @@ pub(crate) async fn start(
         let mut config = SgxConfig::default();
         config.database.encryption_key = Some(Secret::new(settings.key.to_owned()));
         config.database.enable_encryption = settings.encrypt;
+        config.scan.rows_per_second = 100_000;
         config.rotation.rows_per_second = settings.rotation_rows_per_second;
+        config.database.max_value_bytes = settings.max_value_bytes;
         (settings.adjust)(&mut config);
         let root = Arc::new(RootRing::open(base, &config).await?);
-        let service = nsl_sgx::service(base, config, root, Arc::new(Alarms))?;
+        let service =
+            nsl_sgx::service(base, config, root, Arc::new(Alarms), Arc::new(Events(base.db.clone())))?;
         let ports = Ports { authenticator: Arc::new(Tokens { acme, other }) };
         Ok(Composition { services: vec![service], ports, checks: Vec::new() })
     })

@@ -20,8 +20,8 @@ use crate::Result;
 use crate::actions::LOGIN;
 use crate::actions::attestation::collateral::CollateralSource;
 use crate::actions::platform::{ATTESTATION_DIR, Platform};
-use crate::config::{PlatformKey, SgxConfig};
-use crate::domain::slot::SlotKind;
+use crate::config::SgxConfig;
+use crate::domain::slot::{KeyId, SlotKind};
 use crate::error::{Error, StartError};
 use crate::store::roots as store;
 use crate::store::sealing_keys;
@@ -35,7 +35,6 @@ impl RootRing {
 
     /// The same with another directory for the platform: a test's. No configuration leads here.
     pub async fn open_on(base: &Base, config: &SgxConfig, platform: &Path) -> Result<Self, StartError> {
-        let db = &base.db;
         let configured = config.configured_key()?;
         let (platform, mut openers) = if config.enable_hardware_mode {
             let collateral = CollateralSource::new(&config.attestation, &base.clock)?;
@@ -45,35 +44,55 @@ impl RootRing {
             (None, Vec::new())
         };
         openers.extend(configured.iter().map(|key| Opener::new(SlotKind::Configured, key)));
+        let ring = Self::open_with(base, openers, configured.as_ref(), config.platform_key.into()).await?;
+        let ring = Self { platform, ..ring };
+        let root_key = hex::encode(ring.active_id());
+        tracing::info!(%root_key, mode = ring.mode().as_str(), "opened the root key");
+        Ok(ring)
+    }
+
+    /// Opens the root keys with these keys. In a fresh database the first one gets a slot for the platform's key of the kind
+    /// that is wanted, and for the configured key.
+    async fn open_with(
+        base: &Base,
+        openers: Vec<Opener>,
+        configured: Option<&Key256>,
+        wanted: SlotKind,
+    ) -> Result<Self, StartError> {
+        let db = &base.db;
         if store::roots(&db.global(LOGIN)).await?.is_empty() {
-            let kind = match config.platform_key {
-                PlatformKey::Mrsigner => SlotKind::Mrsigner,
-                PlatformKey::Mrenclave => SlotKind::Mrenclave,
-            };
             let first =
-                openers.iter().filter(|opener| opener.kind == kind || opener.kind == SlotKind::Configured);
-            make_first(db, first, configured.as_ref(), base.clock.now()).await?;
+                openers.iter().filter(|opener| opener.kind == wanted || opener.kind == SlotKind::Configured);
+            make_first(db, first, configured, base.clock.now()).await?;
         }
         let stored = Stored::load(db).await?;
         stored.check_openers(&openers)?;
-        let roots = stored.open(&openers)?;
+        let roots = stored.open(&openers, &HashMap::new())?;
         let needed = under(db).await?;
         if let Some(missing) =
             needed.iter().find(|id| !roots.opened.keys().any(|opened| opened == id.as_slice()))
         {
             return Err(stored.refusal(missing, &openers));
         }
+        if let Some(opener) = openers.iter().find(|opener| opener.kind == wanted)
+            && !stored.has_slot(&roots.active.id, opener)
+        {
+            tracing::warn!(
+                kind = wanted.as_str(),
+                "the platform's key has no slot: add one (POST /api/v1/sgx/slots), or the next start needs the configured key again"
+            );
+        }
         let secrets = open_secret_keys(db, &roots).await?;
-        let ring = Self { db: db.clone(), openers, roots: RwLock::new(roots), secrets, platform };
-        let root_key = hex::encode(ring.active_id());
-        tracing::info!(%root_key, mode = ring.mode().as_str(), "opened the root key");
-        Ok(ring)
+        Ok(Self { db: db.clone(), openers, roots: RwLock::new(roots), secrets, platform: None })
     }
 
-    /// Looks again at what the database holds: another process may have made a root key.
+    /// Looks again at what the database holds: another process may have made a root key. What is open and in use stays open,
+    /// also where the slot that it came from is retired.
     pub(crate) async fn reload(&self) -> Result<()> {
         let stored = Stored::load(&self.db).await?;
-        let roots = stored.open(&self.openers).map_err(|error| Error::SealingKey(error.to_string()))?;
+        let known = self.read(|roots| roots.opened.clone());
+        let roots =
+            stored.open(&self.openers, &known).map_err(|error| Error::SealingKey(error.to_string()))?;
         self.replace(roots);
         Ok(())
     }
@@ -100,10 +119,8 @@ impl Stored {
     fn check_openers(&self, openers: &[Opener]) -> Result<(), StartError> {
         let active = self.active()?;
         for opener in openers.iter().filter(|opener| opener.kind == SlotKind::Configured) {
-            let fitting = || self.slots.iter().filter(|slot| opener.fits(slot));
-            let opens =
-                fitting().any(|slot| slot.state == "active" && slot.root_key_id == active.root_key_id);
-            if !opens && fitting().any(|slot| slot.state == "retired") {
+            let opens = self.has_slot(&active.root_key_id, opener);
+            if !opens && self.slots.iter().any(|slot| opener.fits(slot) && slot.state == "retired") {
                 return Err(StartError::RetiredSlot {
                     given: hex::encode(opener.id),
                     needs: self.needs(&active.root_key_id),
@@ -116,13 +133,22 @@ impl Stored {
         Ok(())
     }
 
+    fn has_slot(&self, root_key_id: &[u8], opener: &Opener) -> bool {
+        let slots =
+            self.slots.iter().filter(|slot| slot.state == "active" && slot.root_key_id == root_key_id);
+        slots.into_iter().any(|slot| opener.fits(slot))
+    }
+
     /// Opens what the keys open; the active root key has to be among it.
-    fn open(&self, openers: &[Opener]) -> Result<Roots, StartError> {
+    fn open(&self, openers: &[Opener], known: &HashMap<KeyId, Arc<Root>>) -> Result<Roots, StartError> {
         let mut opened = HashMap::new();
         for root in self.roots.iter().filter(|root| root.state != "retired") {
-            if let Some(root) = self.open_one(&root.root_key_id, openers)? {
-                opened.insert(root.id, Arc::new(root));
-            }
+            let open = known.values().find(|open| open.id == *root.root_key_id).cloned();
+            let open = match open {
+                Some(open) => Some(open),
+                None => self.open_one(&root.root_key_id, openers)?.map(Arc::new),
+            };
+            opened.extend(open.map(|root| (root.id, root)));
         }
         let active = &self.active()?.root_key_id;
         match opened.values().find(|root| root.id == **active).cloned() {
@@ -251,7 +277,7 @@ async fn add_secret_key(
 
 /// Opens a stored key for other services' secrets.
 pub(super) fn unwrap_secret_key(
-    roots: &HashMap<super::KeyId, Arc<Root>>,
+    roots: &HashMap<KeyId, Arc<Root>>,
     row: &store::WrappedSecretKey,
 ) -> Option<Key256> {
     let root = roots.values().find(|root| root.id == *row.root_key_id)?;
@@ -270,4 +296,80 @@ async fn open_secret_keys(db: &Db, roots: &Roots) -> Result<SecretKeys, StartErr
         }
     }
     SecretKeys::new(active, opened).ok_or(StartError::DamagedSecretKey { id: "of new secrets".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use nsl_testkit::TestDb;
+
+    use super::*;
+
+    /// The openers of a process in an enclave whose platform gives these keys.
+    fn enclave(signer: u8, enclave: u8, configured: Option<&Key256>) -> Vec<Opener> {
+        let mut openers = vec![
+            Opener::new(SlotKind::Mrsigner, &Key256::from_platform(&[signer; 16])),
+            Opener::new(SlotKind::Mrenclave, &Key256::from_platform(&[enclave; 16])),
+        ];
+        openers.extend(configured.map(|key| Opener::new(SlotKind::Configured, key)));
+        openers
+    }
+
+    #[tokio::test]
+    async fn a_key_of_the_safe_opens_what_a_change_of_microcode_locked() {
+        let test = TestDb::new().await.unwrap();
+        let base = test.base();
+        let wanted = SlotKind::Mrsigner;
+        let ring = RootRing::open_with(&base, enclave(1, 1, None), None, wanted).await.unwrap();
+        let slots = store::slots(&base.db.global(LOGIN)).await.unwrap();
+        let kinds: Vec<&str> = slots.iter().map(|slot| slot.kind.as_str()).collect();
+        assert_eq!(kinds, ["mrsigner"], "the enclave's own key would be lost with the next build");
+
+        // The safe's key gets a slot while the platform's still opens.
+        let kept = Key256::generate();
+        let caller = Caller::system(TenantId::DEFAULT, "test");
+        let root = ring.root(&ring.active_id()).unwrap();
+        let work = base.db.begin(LOGIN, &caller).await.unwrap();
+        let safe = Opener::new(SlotKind::Configured, &kept);
+        add_slot(&work, &safe, &root, Some("safe"), base.clock.now()).await.unwrap();
+        work.commit().await.unwrap();
+        // Another build by the same signer.
+        let upgraded = RootRing::open_with(&base, enclave(1, 2, None), None, wanted).await.unwrap();
+        assert_eq!(upgraded.active_id(), ring.active_id());
+
+        // Other microcode: other keys.
+        let Err(StartError::NoSlot { needs, given, .. }) =
+            RootRing::open_with(&base, enclave(3, 3, None), None, wanted).await
+        else {
+            panic!("it opened");
+        };
+        let id = |key: &Key256| hex::encode(key.id());
+        let platform = |byte: u8| id(&Key256::from_platform(&[byte; 16]));
+        assert_eq!(needs, format!("configured key {} or mrsigner key {}", id(&kept), platform(1)));
+        assert_eq!(given, format!("mrsigner key {0} and mrenclave key {0}", platform(3)));
+        let openers = enclave(3, 3, Some(&kept));
+        let saved = RootRing::open_with(&base, openers, Some(&kept), wanted).await.unwrap();
+        assert_eq!(saved.active_id(), ring.active_id());
+        assert!(saved.platform_opener(SlotKind::Mrsigner).is_some());
+        // A key of the wrong kind opens nothing, though its bytes were the right ones.
+        let misnamed = vec![Opener::new(SlotKind::Mrenclave, &kept)];
+        assert!(RootRing::open_with(&base, misnamed, None, wanted).await.is_err());
+    }
+
+    /// A first build's database has to be opened with its key before an enclave can take it over.
+    #[tokio::test]
+    async fn an_enclave_alone_does_not_take_over_a_database_of_the_first_build() {
+        let test = TestDb::new().await.unwrap();
+        let base = test.base();
+        let configured = Key256::generate();
+        let client = test.client("postgres").await.unwrap();
+        let insert = "INSERT INTO sgx.sealing_keys (tenant_id, version, wrapped_key, root_key_id) VALUES ($1, 1, '', $2)";
+        client.execute(insert, &[&TenantId::DEFAULT, &configured.id().as_slice()]).await.unwrap();
+        let alone = RootRing::open_with(&base, enclave(1, 1, None), None, SlotKind::Mrsigner).await;
+        assert!(matches!(alone, Err(StartError::ForeignRootKey { .. })));
+        let openers = enclave(1, 1, Some(&configured));
+        let ring = RootRing::open_with(&base, openers, Some(&configured), SlotKind::Mrsigner).await.unwrap();
+        assert_eq!(ring.active_id(), configured.id());
+        let again = RootRing::open_with(&base, enclave(1, 1, None), None, SlotKind::Mrsigner).await.unwrap();
+        assert_eq!(again.active_id(), configured.id(), "from now on the platform's slot opens it too");
+    }
 }

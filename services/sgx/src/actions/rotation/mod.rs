@@ -13,7 +13,7 @@ mod tenant;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use nsl_core::Caller;
 use nsl_core::db::{Audit, AuditResult, UnitOfWork};
 use nsl_core::http::{Answer, Limit, Once};
@@ -263,9 +263,14 @@ fn operator(caller: &Caller) -> Result<()> {
 
 /// How much longer a rotation takes if it goes on as it did.
 pub(crate) fn seconds_left(rotation: &Rotation) -> Option<u64> {
-    let since = |at: Timestamp| at.duration_since(rotation.started_at).as_secs_f64();
-    let (done, left) = (rotation.done, rotation.total.saturating_sub(rotation.done));
-    if rotation.state != "running" || done <= 0 {
+    let since = rotation.updated_at.duration_since(rotation.started_at);
+    estimate(rotation.state == "running", since, rotation.done, rotation.total)
+}
+
+/// How many seconds are left of what took so long for what is done.
+pub(super) fn estimate(runs: bool, since: SignedDuration, done: i64, total: i64) -> Option<u64> {
+    let left = total.saturating_sub(done);
+    if !runs || done <= 0 {
         return None;
     }
     #[expect(
@@ -274,6 +279,6 @@ pub(crate) fn seconds_left(rotation: &Rotation) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "an estimate of seconds, and not below zero"
     )]
-    let seconds = (since(rotation.updated_at) / done as f64 * left as f64).ceil().max(0.0) as u64;
+    let seconds = (since.as_secs_f64() / done as f64 * left as f64).ceil().max(0.0) as u64;
     Some(seconds)
 }

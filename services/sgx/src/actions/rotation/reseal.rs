@@ -78,6 +78,7 @@ impl Sgx {
             fingerprint: of_current
                 .and_then(|anew| anew.fingerprint.as_deref())
                 .unwrap_or(&current.fingerprint),
+            deleted: current.deleted_at.is_some(),
             versions: of_versions
                 .iter()
                 .map(|(whole, anew)| ResealedVersion {

@@ -1,26 +1,26 @@
-//! Sealed items: values that the service keeps encrypted, addressed by a service's name and a key.
+//! Items and lists of them.
 //!
-//! Bytes travel as `application/octet-stream`. A put that says more about the item than its bytes (metadata,
-//! policy, expiry) is JSON with the bytes in base64, a third larger on the way.
+//! Bytes travel as `application/octet-stream`. A put with metadata is JSON with the bytes in base64, a third larger on
+//! the way.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use reqwest::header::{
-    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH,
-};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::client::{Answer, Client};
+use super::{Sgx, condition, header, version};
+use crate::client::Answer;
 use crate::error::Error;
 use crate::page::Page;
-use crate::path;
 use crate::secret::Secret;
 
-const OCTETS: &str = "application/octet-stream";
+pub(super) const OCTETS: &str = "application/octet-stream";
+/// Names the attestation that a policy asks for.
+const ATTESTATION: HeaderName = HeaderName::from_static("x-attestation-id");
 
 /// What an item is, without its value.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -35,7 +35,7 @@ pub struct ItemInfo {
     pub sealed_size: u64,
     /// `sha256:<hex>`.
     pub fingerprint: String,
-    /// The sealing policy: `MRSIGNER` or `MRENCLAVE`.
+    /// The sealing policy: `MRSIGNER`, `MRENCLAVE` or the name of one.
     pub policy: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,
@@ -89,23 +89,45 @@ pub struct PutOptions {
 #[serde(rename_all = "camelCase")]
 struct PutBody<'a> {
     data: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a Value>,
+    metadata: &'a Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
 }
 
-/// The sealed items of a service. From [`Client::sgx`].
-pub struct Sgx<'c> {
-    client: &'c Client,
+/// An item with its value, as JSON has it.
+#[derive(Deserialize)]
+pub(super) struct Opened {
+    #[serde(flatten)]
+    info: ItemInfo,
+    data: Secret,
 }
 
-impl Client {
-    pub fn sgx(&self) -> Sgx<'_> {
-        Sgx { client: self }
+impl Opened {
+    pub(super) fn record(self, answer: &Answer) -> Result<Record, Error> {
+        let bytes = STANDARD.decode(self.data.expose());
+        let bytes = bytes.map_err(|_| answer.unexpected("whose data is not base64"))?;
+        Ok(Record { info: self.info, bytes: Zeroizing::new(bytes) })
     }
+}
+
+/// What a read says besides the address. Default: the current version, and no attestation.
+#[derive(Clone, Debug, Default)]
+pub struct GetOptions {
+    pub version: Option<i64>,
+    /// The id of an accepted attestation, for an item whose policy asks for one.
+    pub attestation: Option<String>,
+}
+
+/// Which items to list. Default: all.
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    pub service: Option<String>,
+    /// Of keys.
+    pub prefix: Option<String>,
+    /// A JSON object: items whose metadata holds all of it.
+    pub metadata: Option<Value>,
 }
 
 impl<'c> Sgx<'c> {
@@ -116,30 +138,67 @@ impl<'c> Sgx<'c> {
         bytes: &[u8],
         options: &PutOptions,
     ) -> Result<Put, Error> {
-        let mut request = self.item(Method::PUT, service, key)?;
-        request = condition(request, options.if_match);
-        if options.if_none_match {
-            request = request.header(IF_NONE_MATCH, "*");
-        }
-        let bare = options.metadata.is_none() && options.policy.is_none() && options.expires_at.is_none();
-        request = if bare {
-            request.header(CONTENT_TYPE, OCTETS).body(bytes.to_vec())
-        } else {
+        let request = if let Some(metadata) = &options.metadata {
             let data = Zeroizing::new(STANDARD.encode(bytes));
-            request.json(&PutBody {
+            self.put_request(service, key, options)?.json(&PutBody {
                 data: &data,
-                metadata: options.metadata.as_ref(),
+                metadata,
                 policy: options.policy.as_deref(),
                 expires_at: options.expires_at,
             })
+        } else {
+            self.put_octets(service, key, options)?.body(bytes.to_vec())
         };
         let answer = self.client.call(request).await?;
         Ok(Put { created: answer.status == StatusCode::CREATED, item: answer.json()? })
     }
 
+    /// A put whose body is the value itself.
+    pub(super) fn put_octets(
+        &self,
+        service: &str,
+        key: &str,
+        options: &PutOptions,
+    ) -> Result<RequestBuilder, Error> {
+        let mut request = self.put_request(service, key, options)?.header(CONTENT_TYPE, OCTETS);
+        if let Some(policy) = &options.policy {
+            request = request.query(&[("policy", policy)]);
+        }
+        if let Some(at) = options.expires_at {
+            request = request.query(&[("expiresAt", at.to_string())]);
+        }
+        Ok(request)
+    }
+
+    fn put_request(&self, service: &str, key: &str, options: &PutOptions) -> Result<RequestBuilder, Error> {
+        let request = condition(self.item(Method::PUT, service, key)?, options.if_match);
+        Ok(if options.if_none_match { request.header(IF_NONE_MATCH, "*") } else { request })
+    }
+
+    pub(super) fn get_request(
+        &self,
+        service: &str,
+        key: &str,
+        accept: &'static str,
+        options: &GetOptions,
+    ) -> Result<RequestBuilder, Error> {
+        let mut request = self.item(Method::GET, service, key)?.header(ACCEPT, accept);
+        if let Some(version) = options.version {
+            request = request.query(&[("version", version)]);
+        }
+        if let Some(id) = &options.attestation {
+            request = request.header(ATTESTATION, id);
+        }
+        Ok(request)
+    }
+
     /// The current value.
     pub async fn get(&self, service: &str, key: &str) -> Result<Item, Error> {
-        let request = self.item(Method::GET, service, key)?.header(ACCEPT, OCTETS);
+        self.get_with(service, key, &GetOptions::default()).await
+    }
+
+    pub async fn get_with(&self, service: &str, key: &str, options: &GetOptions) -> Result<Item, Error> {
+        let request = self.get_request(service, key, OCTETS, options)?;
         let answer = self.client.call(request).await?;
         let version = version(&answer)?;
         Ok(Item { bytes: answer.body, version })
@@ -147,18 +206,13 @@ impl<'c> Sgx<'c> {
 
     /// The current value and all that is known about it.
     pub async fn read(&self, service: &str, key: &str) -> Result<Record, Error> {
-        #[derive(Deserialize)]
-        struct Read {
-            #[serde(flatten)]
-            info: ItemInfo,
-            data: Secret,
-        }
-        let request = self.item(Method::GET, service, key)?.header(ACCEPT, "application/json");
+        self.read_with(service, key, &GetOptions::default()).await
+    }
+
+    pub async fn read_with(&self, service: &str, key: &str, options: &GetOptions) -> Result<Record, Error> {
+        let request = self.get_request(service, key, "application/json", options)?;
         let answer = self.client.call(request).await?;
-        let read: Read = answer.json()?;
-        let bytes = STANDARD.decode(read.data.expose());
-        let bytes = bytes.map_err(|_| answer.unexpected("whose data is not base64"))?;
-        Ok(Record { info: read.info, bytes: Zeroizing::new(bytes) })
+        answer.json::<Opened>()?.record(&answer)
     }
 
     /// Whether there is such an item; its value is not read.
@@ -179,6 +233,13 @@ impl<'c> Sgx<'c> {
         Ok(())
     }
 
+    /// What is known about an item; its value is not read. None where there is no such item.
+    pub async fn stat(&self, service: &str, key: &str) -> Result<Option<ItemInfo>, Error> {
+        // In the order of keys the prefix itself comes first.
+        let page = self.list(Some(service), Some(key), Some(1), None).await?;
+        Ok(page.items.into_iter().find(|item| item.key == key))
+    }
+
     /// One page of items, in the order of service and key. `service`: of this one only; `limit`: 1 to 1000.
     pub async fn list(
         &self,
@@ -187,37 +248,47 @@ impl<'c> Sgx<'c> {
         limit: Option<u16>,
         cursor: Option<&str>,
     ) -> Result<Page<ItemInfo>, Error> {
+        let (service, prefix) = (service.map(str::to_owned), prefix.map(str::to_owned));
+        self.page(&ListFilter { service, prefix, metadata: None }, limit, cursor).await
+    }
+
+    async fn page(
+        &self,
+        filter: &ListFilter,
+        limit: Option<u16>,
+        cursor: Option<&str>,
+    ) -> Result<Page<ItemInfo>, Error> {
         let limit = limit.map(|number| number.to_string());
-        let query: Vec<(&str, &str)> =
-            [("service", service), ("prefix", prefix), ("limit", limit.as_deref()), ("cursor", cursor)]
-                .into_iter()
-                .filter_map(|(name, value)| value.map(|value| (name, value)))
-                .collect();
-        self.client.call(self.client.get("/api/v1/sgx/items").query(&query)).await?.json()
+        let metadata = filter.metadata.as_ref().map(Value::to_string);
+        let query: Vec<(&str, &str)> = [
+            ("service", filter.service.as_deref()),
+            ("prefix", filter.prefix.as_deref()),
+            ("metadata", metadata.as_deref()),
+            ("limit", limit.as_deref()),
+            ("cursor", cursor),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+        .collect();
+        self.ask(self.client.get("/api/v1/sgx/items").query(&query)).await
     }
 
     /// All items, page after page.
     pub fn items(&self, service: Option<&str>, prefix: Option<&str>) -> Items<'c> {
-        Items {
-            sgx: Sgx { client: self.client },
-            service: service.map(str::to_owned),
-            prefix: prefix.map(str::to_owned),
-            page: Vec::new().into_iter(),
-            next: Next::First,
-        }
+        let (service, prefix) = (service.map(str::to_owned), prefix.map(str::to_owned));
+        self.find(ListFilter { service, prefix, metadata: None })
     }
 
-    fn item(&self, method: Method, service: &str, key: &str) -> Result<RequestBuilder, Error> {
-        let (service, key) = (path::segment("service", service)?, path::rest("key", key)?);
-        Ok(self.client.request(method, &format!("/api/v1/sgx/items/{service}/{key}")))
+    /// All items that a filter lets through, page after page.
+    pub fn find(&self, filter: ListFilter) -> Items<'c> {
+        Items { sgx: Sgx { client: self.client }, filter, page: Vec::new().into_iter(), next: Next::First }
     }
 }
 
 /// Goes over a list of any length; holds one page at a time.
 pub struct Items<'c> {
     sgx: Sgx<'c>,
-    service: Option<String>,
-    prefix: Option<String>,
+    filter: ListFilter,
     page: std::vec::IntoIter<ItemInfo>,
     next: Next,
 }
@@ -229,9 +300,6 @@ enum Next {
 }
 
 impl Items<'_> {
-    /// The largest page that the service gives: fewest round trips.
-    const PAGE: u16 = 1000;
-
     /// The next item; None at the end. After an error the same page can be asked for again.
     pub async fn next(&mut self) -> Result<Option<ItemInfo>, Error> {
         loop {
@@ -243,34 +311,17 @@ impl Items<'_> {
                 Next::From(cursor) => Some(cursor.as_str()),
                 Next::End => return Ok(None),
             };
-            let (service, prefix) = (self.service.as_deref(), self.prefix.as_deref());
-            let page = self.sgx.list(service, prefix, Some(Self::PAGE), cursor).await?;
+            let page = self.sgx.page(&self.filter, Some(Sgx::PAGE), cursor).await?;
             self.next = page.next_cursor.map_or(Next::End, Next::From);
             self.page = page.items.into_iter();
         }
     }
 }
 
-fn condition(request: RequestBuilder, if_match: Option<i64>) -> RequestBuilder {
-    match if_match {
-        Some(version) => request.header(IF_MATCH, format!("\"{version}\"")),
-        None => request,
-    }
-}
-
-fn version(answer: &Answer) -> Result<i64, Error> {
-    header(&answer.headers, ETAG)
-        .and_then(|tag| tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok())
-        .ok_or_else(|| answer.unexpected("without an ETag that is a version"))
-}
-
-fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Client;
 
     fn sent(request: Result<RequestBuilder, Error>) -> reqwest::Request {
         request.unwrap().build().unwrap()
