@@ -103,24 +103,24 @@ pub(crate) fn local_pools(config: &Config, server: &LocalServer) -> anyhow::Resu
     if let Some(size) = database.max_pool_size {
         endpoint.max_pool_size = size.get() as usize;
     }
-    Ok(Db::new(endpoint, passwords(database.roles)?)?)
+    Ok(Db::new(endpoint, passwords(database.roles, &Login::ALL)?)?)
 }
 
-/// The pools for the server that the connection string names: own logins where their passwords are given; else the
+/// The pools of these logins for the server that the connection string names: own logins where their passwords are given; else the
 /// string's own user, whose separation from the owner is then nominal.
-pub(crate) fn remote_pools(config: &Config) -> anyhow::Result<Db> {
+pub(crate) fn remote_pools(config: &Config, logins: &[Login]) -> anyhow::Result<Db> {
     let text = config.section::<ConnectionStringsConfig>("ConnectionStrings")?.default_connection()?;
     let database: DatabaseConfig = config.section("Database")?;
     let endpoint = endpoint(&text, &database);
     let roles = &database.roles;
     let given = [&roles.neo_api, &roles.neo_enclave, &roles.neo_jobs];
     if given.iter().any(|role| role.password.is_some()) {
-        return Ok(Db::new(endpoint, passwords(database.roles)?)?);
+        return Ok(Db::new(endpoint, passwords(database.roles, logins)?)?);
     }
     let Some(user) = &text.username else {
         bail!(
             "ConnectionStrings:DefaultConnection names no user, and no Database__Roles__neo_api__Password is set: give \
-             the passwords of neo_api, neo_enclave and neo_jobs (`nsl secrets` makes them, `nsl db roles` sets them)"
+             the passwords of its logins (neo_api, neo_enclave, neo_jobs; `nsl secrets` makes them, `nsl db roles` sets them)"
         );
     };
     let Some(password) = text.password.or(database.roles.neo_user.password) else {
@@ -131,7 +131,7 @@ pub(crate) fn remote_pools(config: &Config) -> anyhow::Result<Db> {
         "the service logs in as {user} and only takes the roles: give neo_api, neo_enclave and neo_jobs passwords of \
          their own (Database__Roles__…__Password) to separate them"
     );
-    Ok(Db::nominal(endpoint, user, password, Login::ALL)?)
+    Ok(Db::nominal(endpoint, user, password, logins.iter().copied())?)
 }
 
 fn endpoint(text: &ConnectionString, database: &DatabaseConfig) -> Endpoint {
@@ -142,11 +142,11 @@ fn endpoint(text: &ConnectionString, database: &DatabaseConfig) -> Endpoint {
     endpoint
 }
 
-fn passwords(roles: RolesConfig) -> anyhow::Result<Vec<(Login, Secret)>> {
+fn passwords(roles: RolesConfig, logins: &[Login]) -> anyhow::Result<Vec<(Login, Secret)>> {
     let mut passwords = Vec::new();
-    for (login, role) in
-        [(Login::Api, roles.neo_api), (Login::Enclave, roles.neo_enclave), (Login::Jobs, roles.neo_jobs)]
-    {
+    let given =
+        [(Login::Api, roles.neo_api), (Login::Enclave, roles.neo_enclave), (Login::Jobs, roles.neo_jobs)];
+    for (login, role) in given.into_iter().filter(|(login, _)| logins.contains(login)) {
         let variable = format!("Database__Roles__{}__Password", login.role());
         check_strength(&variable, role.password.as_ref(), SHORTEST_PASSWORD)?;
         passwords.extend(role.password.map(|password| (login, password)));

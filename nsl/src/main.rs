@@ -5,10 +5,18 @@
 mod cli;
 /// The database before it can serve: roles, passwords, migrations, and what a server that is away or not ready means.
 mod db;
+/// The enclave as a process of its own.
+mod enclave;
+/// What the system does for a process that holds keys.
+mod hardening;
 /// What `nsl up` keeps below its data directory.
 mod local;
 /// The services put together into one process.
 mod process;
+/// What a process does.
+mod roles;
+/// Which services a process has.
+mod services;
 /// The sections of every service, and where their values come from.
 mod settings;
 

@@ -9,6 +9,7 @@ fn registry() -> Result<Registry, ConfigError> {
     let mut sections = platform_sections()?;
     sections.extend(nsl_auth::Sections::known()?);
     sections.push(nsl_sgx::section()?);
+    sections.push(crate::enclave::section()?);
     Registry::new(sections)
 }
 

@@ -168,7 +168,7 @@ async fn roles(local: &Local, superuser_url: Option<String>) -> anyhow::Result<(
 
 async fn administrator(username: &str, globals: &Globals) -> anyhow::Result<()> {
     let config = settings::load(None, Vec::new())?;
-    let pools = db::remote_pools(&config)?;
+    let pools = db::remote_pools(&config, &[Login::Api])?;
     db::wait_until_ready(&pools).await?;
     let password = fresh()?;
     let base = Base { db: pools, clock: Clock::system(), jobs: Jobs::new() };

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nsl_client::Status;
 use nsl_core::config::{ConnectionStringsConfig, DatabaseConfig};
+use nsl_core::db::Login;
 use nsl_core::db::migrate::{self, MIGRATIONS};
 use nsl_postgres::Binaries;
 use serde::Serialize;
@@ -155,7 +156,7 @@ async fn database(report: &mut Report, config: &nsl_core::config::Config, local:
     let pools = if local.server().ok().flatten().is_some() {
         local.server().ok().flatten().map(|server| db::local_pools(config, &server))
     } else {
-        Some(db::remote_pools(config))
+        Some(db::remote_pools(config, &Login::ALL))
     };
     if let Some(Ok(pools)) = &pools
         && pools.is_nominal()

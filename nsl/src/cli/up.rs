@@ -15,7 +15,8 @@ use super::serve::listen_flag;
 use super::{Globals, output};
 use crate::local::{Credentials, Local, LocalServer, OWNER, SUPERUSER};
 use crate::process::{Process, stop_signal};
-use crate::{db, settings};
+use crate::roles::Roles;
+use crate::{db, hardening, settings};
 
 /// The first start makes the database, its secrets and an administrator. Ctrl-C drains and stops all of it.
 #[derive(clap::Args)]
@@ -55,6 +56,8 @@ struct Installation {
 pub(crate) async fn run(args: Args, globals: &Globals) -> anyhow::Result<()> {
     let data_dir = globals.data_dir.clone();
     let installation = tokio::task::spawn_blocking(move || install(args, data_dir.as_deref())).await??;
+    // After the server was started: its own dumps are its owner's business.
+    hardening::apply();
     let outcome = serve(&installation, globals.json).await;
     let server = Arc::clone(&installation.server);
     let stopped = tokio::task::spawn_blocking(move || {
@@ -121,14 +124,14 @@ async fn serve(installation: &Installation, json: bool) -> anyhow::Result<()> {
     let process = tokio::select! {
         process = async {
             db::prepare_local(local, place).await?;
-            Process::compose(config, db::local_pools(config, place)?).await
+            Process::compose(config, db::local_pools(config, place)?, &Roles::all()).await
         } => process?,
         stopped = stop_signal() => return stopped,
     };
     watch(&process, &installation.server);
     let served = async {
         let first = administrator(&process, local).await?;
-        let address = process.start().await?;
+        let address = process.start().await?.public.context("the process listens nowhere")?;
         if let Some(mut credentials) = local.credentials()? {
             let url = format!("http://{}", reachable(address));
             if credentials.url != url {
@@ -136,7 +139,13 @@ async fn serve(installation: &Installation, json: bool) -> anyhow::Result<()> {
                 local.write_credentials(&credentials)?;
             }
         }
-        announce(installation, address, process.mode(), first, json)?;
+        announce(
+            installation,
+            address,
+            process.mode().context("the enclave is not among the roles")?,
+            first,
+            json,
+        )?;
         stop_signal().await
     }
     .await;

@@ -9,7 +9,7 @@ use crate::served::Remote;
 const GIGABYTE: u64 = 1 << 30;
 
 /// Sends the head of a request that declares a body, never sends the body, and reads the answer's head.
-fn declare(url: &str, request: &str, kind: &str, token: Option<&str>) -> String {
+pub(crate) fn declare(url: &str, request: &str, kind: &str, token: Option<&str>) -> String {
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     // A service that waits for the body does not answer at all.

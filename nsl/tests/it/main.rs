@@ -5,6 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what these functions unwrap is a failure of their test")]
 
+/// The enclave as a process of its own: what each has, says and withstands.
+mod apart;
+/// Requests through the API's process: the same as if there were one.
+mod apart_http;
+/// kill -9 of either process under writers.
+mod apart_kill;
 /// `nsl auth …`.
 mod auth_cli;
 /// Bodies that are too large.
@@ -23,6 +29,8 @@ mod kill;
 mod openapi;
 /// The binary as a process: started, signalled, looked at.
 mod program;
+/// A relay that records what passes.
+mod relay;
 /// Every route, by the OpenAPI document: who gets in and who does not.
 mod routes;
 /// What lies on the disk.
@@ -35,6 +43,8 @@ mod served;
 mod sgx_cli;
 /// The typed client on sealed storage.
 mod sgx_client;
+/// The API and the enclave as two processes.
+mod split;
 /// A command on a terminal.
 mod terminal;
 /// `nsl up`: start, reattach, refuse, stop.

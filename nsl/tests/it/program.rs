@@ -99,6 +99,11 @@ impl Sandbox {
         finish(&mut self.nsl(arguments))
     }
 
+    /// The same, with a command that was put together elsewhere.
+    pub(crate) fn start_command(&self, command: Command) -> Running {
+        Running::start(command, self.path())
+    }
+
     /// Starts a command that stays.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.nsl(arguments), self.path())
@@ -133,6 +138,10 @@ impl Running {
 
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

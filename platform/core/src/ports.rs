@@ -112,16 +112,28 @@ pub struct SealedSecret {
     pub root_key_id: Vec<u8>,
 }
 
-/// Wraps small secrets of other services under the enclave's root key. Owner: sgx.
+/// Wraps small secrets of other services under the enclave's root key. Owner: sgx. The enclave may be another process,
+/// so nobody calls this inside a transaction.
+#[async_trait]
 pub trait SecretSealer: Send + Sync {
     /// `purpose` and `name` are bound: a secret moved to another name does not open.
-    fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError>;
-    fn open(
+    async fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError>;
+    async fn open(
         &self,
         purpose: &'static str,
         name: &str,
         sealed: &SealedSecret,
     ) -> Result<Zeroizing<Vec<u8>>, ApiError>;
+}
+
+/// The code of an answer that only the enclave's process could give, while it is away. Nothing was done then.
+pub const ENCLAVE_AWAY: &str = "core.enclave_unavailable";
+
+/// Signs access tokens with a key that never leaves the enclave's process. Owner: auth.
+#[async_trait]
+pub trait TokenSigner: Send + Sync {
+    /// The signed form of an access token's claims. Refuses claims that this installation would not make.
+    async fn sign(&self, claims: &serde_json::Value) -> Result<String, ApiError>;
 }
 
 /// The ports that this process has.

@@ -117,12 +117,17 @@ impl JwtConfig {
 
     /// Refuses what cannot work or would make tokens that live too long.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.secret()?;
+        self.validate_rules()
+    }
+
+    /// The same for a process that only checks tokens, which needs no secret for those of EdDSA.
+    pub(crate) fn validate_rules(&self) -> Result<(), ConfigError> {
         let refuse = |key: &str, reason: String| ConfigError::Value {
             key: format!("Jwt:{key}"),
             origin: "section Jwt".to_owned(),
             reason,
         };
-        self.secret()?;
         for (key, text) in [("Issuer", &self.issuer), ("Audience", &self.audience)] {
             if text.trim().is_empty() || text.contains(char::is_control) {
                 return Err(refuse(key, "expected a name of visible characters".to_owned()));

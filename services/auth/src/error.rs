@@ -91,6 +91,8 @@ pub(crate) enum Error {
     Busy,
     #[error("the Idempotency-Key cannot serve this request")]
     Idempotency(ApiError),
+    #[error("the enclave refused or did not answer: {0}")]
+    Enclave(ApiError),
     #[error(transparent)]
     Credential(#[from] CredentialError),
     #[error(transparent)]
@@ -289,7 +291,7 @@ impl From<Error> for ApiError {
                 "core.busy",
                 "More passwords wait to be checked than the service takes at once. Try again shortly.",
             ),
-            Error::Idempotency(error) | Error::Forbidden(error) => error,
+            Error::Idempotency(error) | Error::Forbidden(error) | Error::Enclave(error) => error,
             Error::Credential(error) => error.into(),
             Error::Db(error) => error.into(),
             Error::Internal(cause) => Self::internal(cause),
@@ -322,6 +324,11 @@ pub enum StartError {
     WalletRole { role: String },
     #[error("mail cannot be sent: {reason}; correct the section Smtp")]
     Mail { reason: String },
+    #[error(
+        "section Smtp names a mail server, and mail is opened by the enclave, which this process does not reach: give it \
+         the section Enclave, or take Smtp__Host from it"
+    )]
+    MailUnopened,
     #[error("the password pool does not start: {0}")]
     Passwords(#[from] PasswordError),
 }

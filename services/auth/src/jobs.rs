@@ -1,5 +1,5 @@
-//! Background loops. Every process reads the feed of revocations and keeps its signing keys in step; the purge runs where
-//! this process has neo_jobs' login.
+//! Background loops. Every process that checks credentials reads the feed of revocations; the one that has the signing
+//! keys keeps them in step; what serves all tenants runs where this process has neo_jobs' login.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +8,11 @@ use nsl_core::context::Base;
 use nsl_core::db::Login;
 use nsl_core::db::lease::Lease;
 
-use crate::actions::State;
+use crate::actions::authenticate::TokenAuthenticator;
+use crate::actions::outbox::Outbox;
 use crate::actions::purge::purge;
 use crate::actions::revocations;
+use crate::actions::signing_key::Rotation;
 
 const REVOCATIONS: &str = "auth.revocations";
 const ROTATION: &str = "auth.signing-keys";
@@ -25,33 +27,37 @@ const PURGE_EVERY: Duration = Duration::from_hours(1);
 /// A process that died holds up the purge no longer than that.
 const LEASE: Duration = Duration::from_mins(1);
 
-pub(crate) fn start(base: &Base, state: &Arc<State>) {
-    let feed = Arc::clone(state.authenticator.revocations());
+/// What a process needs that checks credentials.
+pub(crate) fn start_checks(base: &Base, authenticator: &Arc<TokenAuthenticator>) {
+    let feed = Arc::clone(authenticator.revocations());
     base.jobs.every(REVOCATIONS, revocations::EVERY, move || {
         let feed = Arc::clone(&feed);
         async move { Ok(feed.read().await?) }
     });
-    if let Some(rotation) = &state.rotation {
-        let rotation = Arc::clone(rotation);
-        base.jobs.every(ROTATION, ROTATION_EVERY, move || {
-            let rotation = Arc::clone(&rotation);
-            async move { Ok(rotation.step().await?) }
-        });
-    }
-    let keys = Arc::clone(state);
+    let authenticator = Arc::clone(authenticator);
     base.jobs.every(KEY_USES, KEY_USES_EVERY, move || {
-        let state = Arc::clone(&keys);
-        async move { Ok(state.authenticator.api_keys().flush().await?) }
+        let authenticator = Arc::clone(&authenticator);
+        async move { Ok(authenticator.api_keys().flush().await?) }
     });
-    if !base.db.has(Login::Jobs) {
-        return;
-    }
-    if state.sends_mail() {
+}
+
+/// Makes and retires signing keys.
+pub(crate) fn start_rotation(base: &Base, rotation: &Arc<Rotation>) {
+    let rotation = Arc::clone(rotation);
+    base.jobs.every(ROTATION, ROTATION_EVERY, move || {
+        let rotation = Arc::clone(&rotation);
+        async move { Ok(rotation.step().await?) }
+    });
+}
+
+/// What is done for all tenants, in one process at a time.
+pub(crate) fn start_background(base: &Base, outbox: Option<&Arc<Outbox>>) {
+    if let Some(outbox) = outbox.filter(|outbox| outbox.has_server()) {
         let lease = Lease::new(&base.db, Login::Jobs, MAIL, LEASE);
-        let state = Arc::clone(state);
+        let outbox = Arc::clone(outbox);
         base.jobs.every_single(lease, MAIL, MAIL_EVERY, move || {
-            let state = Arc::clone(&state);
-            async move { Ok(state.send_mail().await?) }
+            let outbox = Arc::clone(&outbox);
+            async move { Ok(outbox.send().await?) }
         });
     }
     let lease = Lease::new(&base.db, Login::Jobs, PURGE, LEASE);

@@ -47,6 +47,11 @@ pub fn service(
     })
 }
 
+/// The declarations of the service's routes, without the service: for a process that forwards them to the enclave's.
+pub fn declarations() -> utoipa::openapi::OpenApi {
+    api::routes().into_openapi()
+}
+
 /// The error that a request meets when the service's own data are at fault.
 pub(crate) type Result<T, E = error::Error> = std::result::Result<T, E>;
 

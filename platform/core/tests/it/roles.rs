@@ -11,7 +11,7 @@ const MATRIX: &[(&str, &[&str])] = &[
     ("UPDATE core.tenants SET status = 'suspended'", &["neo_api"]),
     ("UPDATE core.tenants SET name = 'x'", &[]),
     ("DELETE FROM core.tenants", &[]),
-    ("SELECT FROM auth.revocations", &["neo_api", "neo_jobs", "neo_readonly", "neo_backup"]),
+    ("SELECT FROM auth.revocations", &["neo_api", "neo_enclave", "neo_jobs", "neo_readonly", "neo_backup"]),
     ("UPDATE auth.revocations SET expires_at = now()", &[]),
     ("DELETE FROM auth.revocations", &["neo_jobs"]),
     ("DELETE FROM core.migrations", &[]),
@@ -36,10 +36,18 @@ const MATRIX: &[(&str, &[&str])] = &[
         &["neo_api", "neo_enclave", "neo_jobs", "neo_readonly", "neo_backup"],
     ),
     // Hashes and tokens.
-    ("SELECT username FROM auth.users", &["neo_api", "neo_readonly", "neo_backup"]),
+    ("SELECT username FROM auth.users", &["neo_api", "neo_enclave", "neo_readonly", "neo_backup"]),
+    ("SELECT email FROM auth.users", &["neo_api", "neo_readonly", "neo_backup"]),
     ("SELECT password_hash FROM auth.users", &["neo_api", "neo_backup"]),
     ("SELECT token_hash FROM auth.refresh_tokens", &["neo_api", "neo_jobs", "neo_backup"]),
     ("UPDATE auth.users SET status = 'disabled'", &["neo_api"]),
+    // What the enclave checks credentials by, and nothing beside it.
+    ("SELECT key_hash FROM auth.api_keys", &["neo_api", "neo_enclave", "neo_backup"]),
+    ("UPDATE auth.api_keys SET last_used_at = now()", &["neo_api", "neo_enclave"]),
+    ("UPDATE auth.api_keys SET permissions = '{*}'", &["neo_api"]),
+    ("SELECT confirmed_at FROM auth.totp_factors", &["neo_api", "neo_enclave", "neo_readonly", "neo_backup"]),
+    ("SELECT wrapped_secret FROM auth.totp_factors", &["neo_api", "neo_backup"]),
+    ("SELECT FROM auth.authentication_sessions", &["neo_api", "neo_jobs", "neo_readonly", "neo_backup"]),
     // Append-only for everybody but the owner.
     (
         "SELECT FROM eventsourcing.events",

@@ -62,8 +62,8 @@ impl State {
         let before = self.user(caller, user).await?;
         self.covers(caller, user, None).await?;
         let tenants = self.session_tenants(user).await?;
-        let verification = match changes.email.value().filter(|_| self.sends_mail()) {
-            Some(email) => Some(self.verification(&before.username, email, now)?),
+        let verification = match changes.email.value().filter(|_| self.outbox.has_server()) {
+            Some(email) => Some(self.verification(&before.username, email, now).await?),
             None => None,
         };
         let mut work = self.base.db.begin_across(Login::Api, caller, &tenants).await?;

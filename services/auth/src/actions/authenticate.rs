@@ -11,6 +11,7 @@ use nsl_core::ApiError;
 use nsl_core::caller::Principal;
 use nsl_core::clock::Clock;
 use nsl_core::context::Base;
+use nsl_core::db::Login;
 use nsl_core::ports::Authenticator;
 use nsl_crypto::digest::{Sha256Digest, sha256};
 
@@ -18,10 +19,12 @@ use super::key_authenticator::KeyAuthenticator;
 use super::keys::VerificationKeys;
 use super::legacy::LegacyTokens;
 use super::revocations::Revocations;
+use super::second_factor::MfaPolicy;
+use crate::config::{Algorithm, Sections};
 use crate::domain::api_key::{Bearer, Format, recognise};
 use crate::domain::legacy::LegacyRules;
-use crate::domain::token::{NotOurs, Rules};
-use crate::error::{CredentialError, Error};
+use crate::domain::token::{NotOurs, Rules, VerificationKey};
+use crate::error::{CredentialError, Error, StartError};
 
 /// Tokens remembered at once: less than 1 KiB each. Only valid ones are, so that strangers cannot fill it.
 const TOKENS: u64 = 20_000;
@@ -53,16 +56,32 @@ impl Authenticator for TokenAuthenticator {
 }
 
 impl TokenAuthenticator {
-    pub(super) fn new(
-        base: &Base,
-        rules: Rules,
-        keys: VerificationKeys,
-        legacy: Option<LegacyTokens>,
-        revocations: Arc<Revocations>,
-        api_keys: KeyAuthenticator,
-    ) -> Self {
-        let verified = Cache::new(TOKENS);
-        Self { clock: base.clock.clone(), rules, keys, legacy, verified, revocations, api_keys }
+    /// What checks credentials in this process, which reads the database as `login`.
+    pub(crate) async fn start(base: &Base, login: Login, sections: &Sections) -> Result<Self, StartError> {
+        let config = &sections.jwt;
+        config.validate_rules()?;
+        let keys = match config.algorithm {
+            Algorithm::EdDSA => VerificationKeys::published(base, login, config.lifetimes().access).await?,
+            Algorithm::HS256 => {
+                let key = VerificationKey::hs256(config.secret()?.expose().as_bytes());
+                VerificationKeys::shared(base, login, key)
+            }
+        };
+        let policy = MfaPolicy::new(&sections.auth.require_mfa_for_roles);
+        let legacy = if config.accept_legacy_tokens {
+            Some(LegacyTokens::new(base, login, config.secret()?.expose().as_bytes(), policy.clone()))
+        } else {
+            None
+        };
+        Ok(Self {
+            clock: base.clock.clone(),
+            rules: Rules::new(config.algorithm, &config.issuer, &config.audience),
+            keys,
+            legacy,
+            verified: Cache::new(TOKENS),
+            revocations: Revocations::start(base, login).await?,
+            api_keys: KeyAuthenticator::new(base, login, policy),
+        })
     }
 
     pub(super) fn keys(&self) -> &VerificationKeys {

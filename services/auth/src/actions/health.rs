@@ -6,6 +6,7 @@ use nsl_core::health::{Finding, HealthCheck};
 use serde_json::json;
 
 use super::State;
+use super::tokens::SigningKey;
 use crate::store::{outbox, users};
 
 #[async_trait]
@@ -24,20 +25,31 @@ impl State {
         let has_users = users::any(&self.base.db.global(Login::Api)).await?.found;
         let keys = self.authenticator.keys();
         keys.refresh().await?;
-        let Some(signer) = self.mint.signer(self.base.clock.now()) else {
-            return Ok(Finding::unhealthy("there is no key that signs access tokens; restart this process"));
+        let kid = match self.mint.signing_key(self.base.clock.now()) {
+            // The enclave's process has it, and a health check of its own.
+            SigningKey::Apart if keys.jwks().is_empty() => {
+                return Ok(Finding::unhealthy(
+                    "no signing key is published yet: start the enclave's process",
+                ));
+            }
+            SigningKey::Apart => None,
+            SigningKey::Missing => {
+                return Ok(Finding::unhealthy(
+                    "there is no key that signs access tokens; restart this process",
+                ));
+            }
+            SigningKey::Here(kid) if !keys.has(&kid) => {
+                return Ok(Finding::unhealthy(format!(
+                    "the signing key {kid} is not among the published ones; restart this process"
+                )));
+            }
+            SigningKey::Here(kid) => Some(kid),
         };
-        let kid = signer.kid();
-        if !keys.has(kid) {
-            return Ok(Finding::unhealthy(format!(
-                "the signing key {kid} is not among the published ones; restart this process"
-            )));
-        }
         let mail = outbox::backlog(&self.base.db.global(Login::Api)).await?;
         let data = json!({
             "signingKey": kid,
             "publishedKeys": keys.jwks().len(),
-            "mail": {"configured": self.sends_mail(), "waiting": mail.waiting, "failing": mail.failing},
+            "mail": {"configured": self.outbox.has_server(), "waiting": mail.waiting, "failing": mail.failing},
         });
         if !has_users {
             return Ok(Finding::degraded(
@@ -51,7 +63,7 @@ impl State {
                 data,
             ));
         }
-        if mail.waiting > 0 && !self.sends_mail() {
+        if mail.waiting > 0 && !self.outbox.has_server() {
             return Ok(Finding::degraded("mail waits to be sent; set Smtp__Host", data));
         }
         Ok(Finding::healthy(data))

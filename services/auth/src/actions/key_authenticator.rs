@@ -29,6 +29,7 @@ const NOTED_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// API keys of this process.
 pub(crate) struct KeyAuthenticator {
     db: Db,
+    login: Login,
     clock: Clock,
     policy: MfaPolicy,
     known: Cache<Sha256Digest, Arc<Watch>>,
@@ -61,9 +62,10 @@ pub(super) struct KnownKey {
 }
 
 impl KeyAuthenticator {
-    pub(super) fn new(base: &Base, policy: MfaPolicy) -> Self {
+    pub(super) fn new(base: &Base, login: Login, policy: MfaPolicy) -> Self {
         Self {
             db: base.db.clone(),
+            login,
             clock: base.clock.clone(),
             policy,
             known: Cache::builder().max_capacity(KEYS).eviction_policy(EvictionPolicy::lru()).build(),
@@ -109,7 +111,7 @@ impl KeyAuthenticator {
         if failed_at.is_some_and(|at| at >= now) {
             return Err(DbError::Unavailable("the API key could not be checked".to_owned()));
         }
-        match api_keys::grants(&self.db.global(Login::Api), digest, now).await {
+        match api_keys::grants(&self.db.global(self.login), digest, now).await {
             Ok(grants) => {
                 let key = grants.map(|grants| Arc::new(self.allowed(grants)));
                 watch.set(Seen { at: now, key: key.clone() });
@@ -164,7 +166,7 @@ impl KeyAuthenticator {
             times.push(at);
         }
         for (tenant, (ids, times)) in tenants {
-            api_keys::used(&self.db.write(Login::Api, tenant), tenant, &ids, &times).await?;
+            api_keys::used(&self.db.write(self.login, tenant), tenant, &ids, &times).await?;
         }
         Ok(())
     }

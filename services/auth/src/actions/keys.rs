@@ -17,6 +17,7 @@ const PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// The keys, and where they come from.
 pub(crate) struct VerificationKeys {
     db: Db,
+    login: Login,
     clock: Clock,
     known: RwLock<Arc<Vec<VerificationKey>>>,
     source: Source,
@@ -34,13 +35,18 @@ enum Source {
 }
 
 impl VerificationKeys {
-    pub(super) fn shared(base: &Base, key: VerificationKey) -> Self {
-        Self::new(base, vec![key], Source::Shared)
+    pub(super) fn shared(base: &Base, login: Login, key: VerificationKey) -> Self {
+        Self::new(base, login, vec![key], Source::Shared)
     }
 
-    pub(super) async fn published(base: &Base, access: SignedDuration) -> Result<Self, DbError> {
+    pub(super) async fn published(
+        base: &Base,
+        login: Login,
+        access: SignedDuration,
+    ) -> Result<Self, DbError> {
         let keys = Self::new(
             base,
+            login,
             Vec::new(),
             Source::Published { access, read_at: Mutex::new(Timestamp::UNIX_EPOCH) },
         );
@@ -48,8 +54,9 @@ impl VerificationKeys {
         Ok(keys)
     }
 
-    fn new(base: &Base, known: Vec<VerificationKey>, source: Source) -> Self {
-        Self { db: base.db.clone(), clock: base.clock.clone(), known: RwLock::new(Arc::new(known)), source }
+    fn new(base: &Base, login: Login, known: Vec<VerificationKey>, source: Source) -> Self {
+        let (db, clock) = (base.db.clone(), base.clock.clone());
+        Self { db, login, clock, known: RwLock::new(Arc::new(known)), source }
     }
 
     fn known(&self) -> Arc<Vec<VerificationKey>> {
@@ -80,7 +87,7 @@ impl VerificationKeys {
         }
         // Also when it fails: strangers must not make us ask a database that is in trouble.
         *read_at = now;
-        let rows = store::published(&self.db.global(Login::Api), now - *access).await?;
+        let rows = store::published(&self.db.global(self.login), now - *access).await?;
         let mut keys = Vec::with_capacity(rows.len());
         for row in rows {
             match <[u8; 32]>::try_from(row.public_key.as_slice())

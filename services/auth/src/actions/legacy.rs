@@ -19,12 +19,14 @@ pub(super) struct LegacyTokens {
     rules: LegacyRules,
     policy: MfaPolicy,
     db: Db,
+    login: Login,
     clock: Clock,
 }
 
 impl LegacyTokens {
-    pub(super) fn new(base: &Base, secret: &[u8], policy: MfaPolicy) -> Self {
-        Self { rules: LegacyRules::new(secret), policy, db: base.db.clone(), clock: base.clock.clone() }
+    pub(super) fn new(base: &Base, login: Login, secret: &[u8], policy: MfaPolicy) -> Self {
+        let (db, clock) = (base.db.clone(), base.clock.clone());
+        Self { rules: LegacyRules::new(secret), policy, db, login, clock }
     }
 
     /// Whom a token stands for, in the tenant `default`: the legacy system has no other.
@@ -34,11 +36,11 @@ impl LegacyTokens {
         if now.as_second() >= identity.expires_at {
             return Err(Error::TokenExpired);
         }
-        let (tenant, read) = (TenantId::DEFAULT, self.db.read(Login::Api, TenantId::DEFAULT));
+        let (tenant, read) = (TenantId::DEFAULT, self.db.read(self.login, TenantId::DEFAULT));
         let LegacyIdentity { user, roles, .. } = identity;
         let id = match user.parse::<UserId>() {
             Ok(id) if users::exists(&read, id).await?.found => Some(id),
-            _ => users::by_username(&read, &user).await?.map(|known| known.id),
+            _ => users::id_by_username(&read, &user).await?.map(|known| known.id),
         };
         let Some(id) = id else {
             let known = roles::by_names(&read, tenant, &roles).await?;

@@ -66,7 +66,7 @@ impl State {
         let standing = found.map(|account| account.standing).unwrap_or_default();
         let denial = match decide(found, checked.matches, &wishes, now) {
             Err(denial) => denial,
-            Ok((user, tenant)) => match self.second_factor(user, totp.as_ref(), totp_code.as_ref())? {
+            Ok((user, tenant)) => match self.second_factor(user, totp.as_ref(), totp_code.as_ref()).await? {
                 Err(denial) => denial,
                 Ok(code) => {
                     let (attempted, renewed) = (username.as_str(), checked.renewed);
@@ -110,7 +110,7 @@ impl State {
             permissions: Permissions::default(),
             roles: Vec::new(),
         };
-        let minted = self.mint.first(Holder { user, tenant, session }, &grants, now)?;
+        let minted = self.mint.first(Holder { user, tenant, session }, &grants, now).await?;
         let caller = Caller::new(principal, origin);
         let entered = match &entrance.code {
             None => {

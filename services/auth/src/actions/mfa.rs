@@ -46,7 +46,7 @@ impl State {
         let (user, _) = own_session(caller)?;
         let secret = TotpSecret::generate();
         let sealed =
-            self.sealer.seal(PURPOSE, &user.to_string(), secret.expose()).map_err(Error::internal)?;
+            self.sealer.seal(PURPOSE, &user.to_string(), secret.expose()).await.map_err(Error::Enclave)?;
         let enrolment = enrolment(&secret, &caller.principal.name)?;
         let mut work = self.base.db.begin(Login::Api, caller).await?;
         if let Some(before) = once.replay(&work, caller).await.map_err(Error::Idempotency)? {
@@ -74,7 +74,7 @@ impl State {
             Some(totp) => totp,
         };
         let (now, wrapped) = (self.base.clock.now(), totp.wrapped_secret.clone());
-        let step = self.totp_secret(user, &totp.sealed())?.step_of(code.expose().trim(), now);
+        let step = self.totp_secret(user, &totp.sealed()).await?.step_of(code.expose().trim(), now);
         let step = step.ok_or(CredentialError::TotpInvalid)?;
         let mut work = self.base.db.begin(Login::Api, caller).await?;
         if factors::confirm(&work, user, &wrapped, step, now).await? == 0 {
@@ -156,7 +156,7 @@ impl State {
         let standing = self.standing(user, Door::Password, &block).await?;
         let is_locked = standing.is_locked(self.base.clock.now());
         // Backup codes are made by whoever has a session: they show nothing more than that.
-        if !is_locked && let Some(code @ Code::Step(_)) = self.code(user, totp, code.expose())? {
+        if !is_locked && let Some(code @ Code::Step(_)) = self.code(user, totp, code.expose()).await? {
             return Ok(code);
         }
         self.record_wrong_proof(caller, user, !is_locked, standing).await?;

@@ -10,6 +10,8 @@ pub(crate) mod assignments;
 pub(crate) mod authenticate;
 /// The first administrator.
 pub(crate) mod bootstrap;
+/// What the enclave's process does for this service.
+pub(crate) mod enclave;
 /// Guessing: what a failure counts for, and when it locks.
 mod guesses;
 /// Whether authentication works.
@@ -29,7 +31,7 @@ pub(crate) mod logout;
 /// One's own second factor.
 pub(crate) mod mfa;
 /// Mail: wrapped into the outbox, and sent from there.
-mod outbox;
+pub(crate) mod outbox;
 /// One's own password: changed with the old one.
 mod password_change;
 /// Password hashing on a bounded pool.
@@ -47,7 +49,7 @@ pub(crate) mod revocations;
 /// Roles of a tenant.
 pub(crate) mod roles;
 /// The second factor at a login, and what a user may do whose roles need one.
-mod second_factor;
+pub(crate) mod second_factor;
 /// Sessions: seen and ended.
 pub(crate) mod sessions;
 /// The keys that sign access tokens: made when they are due.
@@ -66,24 +68,21 @@ pub(crate) mod wallets;
 use std::sync::Arc;
 
 use nsl_core::context::Base;
-use nsl_core::ports::{SecretSealer, SecurityEvents};
+use nsl_core::db::Login;
+use nsl_core::ports::{SecretSealer, SecurityEvents, TokenSigner};
 
 use crate::config::{Algorithm, Sections};
 use crate::domain::backup_code::BackupKey;
-use crate::domain::token::{Jwk, Rules, Signer, VerificationKey};
+use crate::domain::token::{Jwk, Signer};
 use crate::error::StartError;
 
 use self::authenticate::TokenAuthenticator;
 use self::guesses::Guesses;
-use self::key_authenticator::KeyAuthenticator;
-use self::keys::VerificationKeys;
-use self::legacy::LegacyTokens;
 use self::legacy_hashes::LegacyHashes;
-use self::outbox::Mailer;
+use self::outbox::Outbox;
 use self::passwords::Passwords;
-use self::revocations::Revocations;
 use self::second_factor::MfaPolicy;
-use self::signing_key::{Ring, Rotation};
+use self::signing_key::{Ring, Rotation, Signing};
 use self::tokens::Mint;
 use self::wallets::Wallets;
 
@@ -99,11 +98,10 @@ pub(crate) struct State {
     guesses: Guesses,
     mfa_policy: MfaPolicy,
     backup_key: BackupKey,
-    /// None where no mail server is configured.
-    mailer: Option<Mailer>,
+    pub(crate) outbox: Arc<Outbox>,
     allow_registration: bool,
     mint: Mint,
-    /// None where the shared secret signs.
+    /// None where the shared secret signs, or the enclave's process.
     pub(crate) rotation: Option<Arc<Rotation>>,
     wallets: Wallets,
     pub(crate) sealer: Arc<dyn SecretSealer>,
@@ -111,52 +109,40 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// `apart` signs where the enclave is another process; None where this one has its keys.
     pub(crate) async fn start(
         base: &Base,
         sections: &Sections,
         sealer: Arc<dyn SecretSealer>,
+        apart: Option<Arc<dyn TokenSigner>>,
         security: Arc<dyn SecurityEvents>,
     ) -> Result<Arc<Self>, StartError> {
         let config = &sections.jwt;
         config.validate()?;
         sections.auth.validate()?;
         let secret = config.secret()?.expose().as_bytes();
-        let lifetimes = config.lifetimes();
-        let (rotation, ring, keys) = match config.algorithm {
-            Algorithm::EdDSA => {
+        // Before the verification keys are read: its first step may publish one.
+        let (rotation, signing) = match (config.algorithm, apart) {
+            (Algorithm::HS256, _) => (None, Signing::Here(Arc::new(Ring::shared(Signer::hs256(secret))))),
+            (Algorithm::EdDSA, Some(signer)) => (None, Signing::Apart(signer)),
+            (Algorithm::EdDSA, None) => {
                 let rotation = Rotation::start(base, Arc::clone(&sealer), config.rotation()).await?;
-                let (ring, keys) =
-                    (rotation.ring(), VerificationKeys::published(base, lifetimes.access).await?);
-                (Some(Arc::new(rotation)), ring, keys)
-            }
-            Algorithm::HS256 => {
-                let ring = Arc::new(Ring::shared(Signer::hs256(secret)));
-                (None, ring, VerificationKeys::shared(base, VerificationKey::hs256(secret)))
+                let ring = rotation.ring();
+                (Some(Arc::new(rotation)), Signing::Here(ring))
             }
         };
         let mfa_policy = MfaPolicy::new(&sections.auth.require_mfa_for_roles);
-        let legacy = config.accept_legacy_tokens.then(|| LegacyTokens::new(base, secret, mfa_policy.clone()));
-        let revocations = Revocations::start(base).await?;
-        let api_keys = KeyAuthenticator::new(base, mfa_policy.clone());
-        let rules = Rules::new(config.algorithm, &config.issuer, &config.audience);
         Ok(Arc::new(Self {
             base: base.clone(),
-            authenticator: Arc::new(TokenAuthenticator::new(
-                base,
-                rules,
-                keys,
-                legacy,
-                revocations,
-                api_keys,
-            )),
+            authenticator: Arc::new(TokenAuthenticator::start(base, Login::Api, sections).await?),
             passwords: Passwords::start()?,
             legacy_hashes: LegacyHashes::new(base),
             guesses: Guesses::new(&sections.auth),
             mfa_policy,
             backup_key: BackupKey::derive(secret),
-            mailer: Mailer::new(&sections.smtp)?,
+            outbox: Arc::new(Outbox::new(base, &sections.smtp, Arc::clone(&sealer))?),
             allow_registration: sections.auth.allow_registration,
-            mint: Mint::new(ring, config, secret),
+            mint: Mint::new(signing, config, secret),
             rotation,
             wallets: Wallets::start(base, sections, secret).await?,
             sealer,

@@ -3,6 +3,7 @@
 //!
 //! A process that dies between the server's answer and the commit sends the mail again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,21 +14,22 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::response::Category;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use nsl_core::Caller;
+use nsl_core::context::Base;
 use nsl_core::db::sql::Conn;
 use nsl_core::db::{Audit, AuditResult, DbError, Login};
 use nsl_core::ids::TenantId;
-use nsl_core::ports::SealedSecret;
+use nsl_core::ports::{ENCLAVE_AWAY, SealedSecret, SecretSealer};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{SERVICE, State};
+use super::SERVICE;
 use crate::config::{SmtpConfig, SmtpTls};
 use crate::domain::mail::Mail;
 use crate::error::{Error, StartError};
 use crate::store::outbox::{self, Waiting};
 
 /// What the wrapping binds a mail to, with its row.
-const PURPOSE: &str = "auth.mail";
+pub(crate) const PURPOSE: &str = "auth.mail";
 /// Mails of one step: the job holds its lease through all of them.
 const BATCH: i64 = 20;
 /// A server that takes longer is away.
@@ -46,7 +48,7 @@ impl Mailer {
     /// None where no server is configured.
     pub(super) fn new(config: &SmtpConfig) -> Result<Option<Self>, StartError> {
         config.validate()?;
-        let Some(host) = config.host.as_deref().map(str::trim).filter(|host| !host.is_empty()) else {
+        let Some(host) = config.server() else {
             return Ok(None);
         };
         let refuse = |reason: String| StartError::Mail { reason };
@@ -143,44 +145,72 @@ impl WrappedMail {
     }
 }
 
-/// It was wrapped under another root key, or is damaged.
-struct DoesNotOpen;
+/// Why a mail was not opened.
+enum NotOpened {
+    /// The enclave is another process, and gives no answer.
+    EnclaveAway,
+    /// It was wrapped under another root key, or is damaged.
+    Damaged,
+}
 
-impl State {
+/// The mails that wait, and the way to the server that takes them.
+pub(crate) struct Outbox {
+    base: Base,
+    sealer: Arc<dyn SecretSealer>,
+    /// None where no mail server is configured.
+    mailer: Option<Mailer>,
+}
+
+impl Outbox {
+    pub(crate) fn new(
+        base: &Base,
+        config: &SmtpConfig,
+        sealer: Arc<dyn SecretSealer>,
+    ) -> Result<Self, StartError> {
+        Ok(Self { base: base.clone(), sealer, mailer: Mailer::new(config)? })
+    }
+
     /// Wraps a mail, or nothing, for requests that must look the same whether or not there is something to send.
-    pub(super) fn wrap_mail(&self, mail: Option<&Mail>) -> crate::Result<WrappedMail> {
+    pub(super) async fn wrap(&self, mail: Option<&Mail>) -> crate::Result<WrappedMail> {
         let id = Uuid::now_v7();
         let bytes = Zeroizing::new(serde_json::to_vec(&mail).map_err(Error::internal)?);
-        let sealed = self.sealer.seal(PURPOSE, &id.to_string(), &bytes).map_err(Error::internal)?;
+        let sealed = self.sealer.seal(PURPOSE, &id.to_string(), &bytes).await.map_err(Error::Enclave)?;
         Ok(WrappedMail { id, sealed })
     }
 
     /// None for a row that only looks like a mail.
-    fn open_mail(&self, waiting: &Waiting) -> Result<Option<Mail>, DoesNotOpen> {
+    async fn open(&self, waiting: &Waiting) -> Result<Option<Mail>, NotOpened> {
         let sealed =
             SealedSecret { bytes: waiting.wrapped.clone(), root_key_id: waiting.root_key_id.clone() };
-        let opened = self.sealer.open(PURPOSE, &waiting.id.to_string(), &sealed).map_err(|_| DoesNotOpen)?;
-        serde_json::from_slice(&opened).map_err(|_| DoesNotOpen)
+        match self.sealer.open(PURPOSE, &waiting.id.to_string(), &sealed).await {
+            Ok(opened) => serde_json::from_slice(&opened).map_err(|_| NotOpened::Damaged),
+            Err(error) if error.code == ENCLAVE_AWAY => Err(NotOpened::EnclaveAway),
+            Err(_) => Err(NotOpened::Damaged),
+        }
     }
 
     /// Whether mail can be sent at all.
-    pub(crate) fn sends_mail(&self) -> bool {
+    pub(crate) fn has_server(&self) -> bool {
         self.mailer.is_some()
     }
 
     /// Sends what is due. With the server away, the rest waits for the next step.
-    pub(crate) async fn send_mail(&self) -> Result<(), DbError> {
+    pub(crate) async fn send(&self) -> Result<(), DbError> {
         let Some(mailer) = &self.mailer else { return Ok(()) };
         let now = self.base.clock.now();
         for waiting in outbox::due(&self.base.db.global(Login::Jobs), now, BATCH).await? {
             let id = waiting.id;
-            let outcome = match self.open_mail(&waiting) {
+            let outcome = match self.open(&waiting).await {
                 Ok(Some(mail)) => mailer.send(&mail).await,
                 Ok(None) => {
                     outbox::remove(&self.base.db.write(Login::Jobs, TenantId::DEFAULT), id).await?;
                     continue;
                 }
-                Err(DoesNotOpen) => {
+                Err(NotOpened::EnclaveAway) => {
+                    tracing::debug!("mail waits until the enclave's process answers");
+                    return Ok(());
+                }
+                Err(NotOpened::Damaged) => {
                     tracing::error!(mail = %id, "a mail in auth.outbox does not open under the present root key");
                     self.postpone(&waiting).await?;
                     continue;

@@ -71,7 +71,7 @@ impl State {
         let purpose = Purpose::PasswordReset;
         let mail = Mail { to: email.clone(), username, purpose, token };
         // Both before the transaction; which of them is kept is known in it.
-        let (letter, nothing) = (self.wrap_mail(Some(&mail))?, self.wrap_mail(None)?);
+        let (letter, nothing) = (self.outbox.wrap(Some(&mail)).await?, self.outbox.wrap(None).await?);
         let now = self.base.clock.now();
         let (expires, purpose) = (now + RESET_LIVES, purpose.as_str());
         let caller = stranger(origin);

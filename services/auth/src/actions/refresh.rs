@@ -39,7 +39,7 @@ impl State {
             .await?
             .ok_or(Error::RefreshTokenInvalid)?;
         self.mfa_policy.apply(&mut grants);
-        let minted = self.mint.next(holder, &grants, (token, family.generation), now)?;
+        let minted = self.mint.next(holder, &grants, (token, family.generation), now).await?;
         let principal = Principal {
             tenant,
             user: Some(user),

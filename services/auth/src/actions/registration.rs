@@ -41,7 +41,7 @@ impl State {
         let known = roles::by_names(&self.base.db.read(Login::Api, tenant), tenant, new.roles).await?;
         let role = known.first().ok_or_else(|| Error::internal("the built-in role User is missing"))?.id;
         let hash = self.passwords.hash(password).await?;
-        let verification = self.verification(new.username, new.email.unwrap_or_default(), now)?;
+        let verification = self.verification(new.username, new.email.unwrap_or_default(), now).await?;
 
         let mut work = self.base.db.begin(Login::Api, &caller).await?;
         if let Some(before) = once.replay(&work, &caller).await.map_err(Error::Idempotency)? {

@@ -25,6 +25,7 @@ const FRESH: SignedDuration = SignedDuration::from_secs(5);
 /// What this process knows of the feed.
 pub(crate) struct Revocations {
     db: Db,
+    login: Login,
     clock: Clock,
     feed: RwLock<Arc<Feed>>,
     /// Held by the one who reads, so that no older answer replaces a newer one; the time of the last read that failed.
@@ -40,10 +41,11 @@ struct Feed {
 
 impl Revocations {
     /// The feed, read once.
-    pub(super) async fn start(base: &Base) -> Result<Arc<Self>, DbError> {
+    pub(super) async fn start(base: &Base, login: Login) -> Result<Arc<Self>, DbError> {
         let nothing = Feed { at: Timestamp::UNIX_EPOCH, ended: HashSet::new(), suspended: HashSet::new() };
         let revocations = Arc::new(Self {
             db: base.db.clone(),
+            login,
             clock: base.clock.clone(),
             feed: RwLock::new(Arc::new(nothing)),
             reading: Mutex::new(None),
@@ -68,7 +70,7 @@ impl Revocations {
 
     async fn read_alone(&self, failed_at: &mut Option<Timestamp>) -> Result<(), DbError> {
         let at = self.clock.now();
-        let global = self.db.global(Login::Api);
+        let global = self.db.global(self.login);
         match tokio::try_join!(store::living(&global, at), tenants::suspended(&global)) {
             Ok((ended, suspended)) => {
                 let feed = Feed {

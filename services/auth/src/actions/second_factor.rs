@@ -15,7 +15,7 @@ use crate::store::factors;
 use crate::store::users::Grants;
 
 /// What the wrapping binds a secret to, with its user.
-pub(super) const PURPOSE: &str = "auth.totp";
+pub(crate) const PURPOSE: &str = "auth.totp";
 /// What is left to a user whose roles need a second factor and who has none: their own account, to enrol one.
 const ENROLMENT: &str = "auth:self";
 
@@ -27,7 +27,7 @@ pub(super) enum Code {
 
 impl State {
     /// Judges the code of a login whose password was right; None for an account without a second factor.
-    pub(super) fn second_factor(
+    pub(super) async fn second_factor(
         &self,
         user: UserId,
         confirmed: Option<&SealedSecret>,
@@ -39,23 +39,28 @@ impl State {
             (None, Some(_)) => Err(Denial::TotpNotEnrolled),
             (Some(_), None) => Err(Denial::TotpRequired),
             (Some(totp), Some(code)) => {
-                self.code(user, totp, code.expose())?.map(Some).ok_or(Denial::WrongCode)
+                self.code(user, totp, code.expose()).await?.map(Some).ok_or(Denial::WrongCode)
             }
         })
     }
 
     /// What a text is as a code of the user, if it can be one.
-    pub(super) fn code(&self, user: UserId, totp: &SealedSecret, text: &str) -> crate::Result<Option<Code>> {
+    pub(super) async fn code(
+        &self,
+        user: UserId,
+        totp: &SealedSecret,
+        text: &str,
+    ) -> crate::Result<Option<Code>> {
         let text = text.trim();
         if totp::is_code(text) {
-            let secret = self.totp_secret(user, totp)?;
+            let secret = self.totp_secret(user, totp).await?;
             return Ok(secret.step_of(text, self.base.clock.now()).map(Code::Step));
         }
         Ok(self.backup_key.hash(user, text).map(Code::Backup))
     }
 
-    pub(super) fn totp_secret(&self, user: UserId, sealed: &SealedSecret) -> crate::Result<TotpSecret> {
-        let opened = self.sealer.open(PURPOSE, &user.to_string(), sealed).map_err(Error::internal)?;
+    pub(super) async fn totp_secret(&self, user: UserId, sealed: &SealedSecret) -> crate::Result<TotpSecret> {
+        let opened = self.sealer.open(PURPOSE, &user.to_string(), sealed).await.map_err(Error::Enclave)?;
         Ok(TotpSecret::from_bytes(opened))
     }
 }

@@ -8,13 +8,13 @@ use nsl_core::Caller;
 use nsl_core::context::Base;
 use nsl_core::db::{Audit, AuditResult, Login, UnitOfWork};
 use nsl_core::ids::TenantId;
-use nsl_core::ports::{SealedSecret, SecretSealer};
+use nsl_core::ports::{SealedSecret, SecretSealer, TokenSigner};
 use nsl_crypto::signing::SigningKeyPair;
 
 use super::SERVICE;
 use crate::domain::rotation::{next, superseded};
-use crate::domain::token::{Signer, thumbprint};
-use crate::error::StartError;
+use crate::domain::token::{Claims, Signer, thumbprint};
+use crate::error::{Error, StartError};
 use crate::store::signing_keys::{self as store, WrappedKey};
 
 /// What the wrapping binds the key to, with its kid.
@@ -47,6 +47,32 @@ impl Ring {
         let slots = self.slots();
         let come = slots.iter().rev().find(|slot| slot.begins <= now);
         come.or_else(|| slots.first()).map(|slot| Arc::clone(&slot.signer))
+    }
+
+    pub(super) fn sign(&self, claims: &Claims, now: Timestamp) -> crate::Result<String> {
+        let signer =
+            self.signer(now).ok_or_else(|| Error::internal("there is no key that signs access tokens"))?;
+        signer.sign(claims).map_err(Error::internal)
+    }
+}
+
+/// Where access tokens are signed.
+pub(super) enum Signing {
+    /// In this process.
+    Here(Arc<Ring>),
+    /// In the enclave's.
+    Apart(Arc<dyn TokenSigner>),
+}
+
+impl Signing {
+    pub(super) async fn sign(&self, claims: &Claims, now: Timestamp) -> crate::Result<String> {
+        match self {
+            Self::Here(ring) => ring.sign(claims, now),
+            Self::Apart(signer) => {
+                let claims = serde_json::to_value(claims).map_err(Error::internal)?;
+                signer.sign(&claims).await.map_err(Error::Enclave)
+            }
+        }
     }
 }
 
@@ -88,7 +114,7 @@ impl Rotation {
         for key in keys {
             let signer = match known.iter().find(|slot| slot.signer.kid() == key.kid) {
                 Some(slot) => Arc::clone(&slot.signer),
-                None => Arc::new(open(&key, self.sealer.as_ref())?),
+                None => Arc::new(open(&key, self.sealer.as_ref()).await?),
             };
             slots.push(Slot { begins: key.not_before, signer });
         }
@@ -108,6 +134,7 @@ impl Rotation {
         let sealed = self
             .sealer
             .seal(PURPOSE, &kid, pair.expose_pkcs8())
+            .await
             .map_err(|error| StartError::Sealer(error.to_string()))?;
         let caller = Caller::system(TenantId::DEFAULT, SERVICE);
         let mut work = self.base.db.begin(Login::Enclave, &caller).await?;
@@ -137,11 +164,11 @@ fn audit(work: &mut UnitOfWork<'_>, action: &'static str, kid: &str) {
     work.audit(Audit::new(SERVICE, action, "signing_key", kid, AuditResult::Success));
 }
 
-fn open(key: &WrappedKey, sealer: &dyn SecretSealer) -> Result<Signer, StartError> {
+async fn open(key: &WrappedKey, sealer: &dyn SecretSealer) -> Result<Signer, StartError> {
     let kid = key.kid.clone();
     let sealed =
         SealedSecret { bytes: key.wrapped_private_key.clone(), root_key_id: key.root_key_id.clone() };
-    let Ok(pkcs8) = sealer.open(PURPOSE, &kid, &sealed) else {
+    let Ok(pkcs8) = sealer.open(PURPOSE, &kid, &sealed).await else {
         return Err(StartError::SigningKeyLocked { kid });
     };
     match SigningKeyPair::from_pkcs8(&pkcs8) {

@@ -1,26 +1,23 @@
 //! The tokens of a session: a signed access token and an opaque refresh token.
 
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 use nsl_core::ids::{SessionId, TenantId, UserId};
 use nsl_crypto::digest::Sha256Digest;
 use nsl_crypto::token::token_hash;
 use uuid::Uuid;
 
-use super::signing_key::Ring;
+use super::signing_key::Signing;
 use crate::config::{JwtConfig, Lifetimes};
 use crate::domain::refresh::{self, RefreshKey, RefreshToken};
-use crate::domain::token::{CLIENT_ID, Claims, Signer};
-use crate::error::Error;
+use crate::domain::token::{CLIENT_ID, Claims};
 use crate::store::users::Grants;
 
 /// Clocks of two hosts differ by less.
-const SKEW: SignedDuration = SignedDuration::from_mins(1);
+pub(super) const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// Makes tokens.
 pub(super) struct Mint {
-    ring: Arc<Ring>,
+    signing: Signing,
     refresh_key: RefreshKey,
     issuer: String,
     audience: String,
@@ -44,6 +41,16 @@ pub(super) struct Minted {
     pub(super) refresh_expires: Timestamp,
 }
 
+/// Where the key that signs access tokens is.
+pub(super) enum SigningKey {
+    /// In this process, under this name.
+    Here(String),
+    /// In the enclave's process.
+    Apart,
+    /// There should be one here.
+    Missing,
+}
+
 /// Whose tokens they are.
 #[derive(Clone, Copy)]
 pub(super) struct Holder {
@@ -53,9 +60,9 @@ pub(super) struct Holder {
 }
 
 impl Mint {
-    pub(super) fn new(ring: Arc<Ring>, config: &JwtConfig, secret: &[u8]) -> Self {
+    pub(super) fn new(signing: Signing, config: &JwtConfig, secret: &[u8]) -> Self {
         Self {
-            ring,
+            signing,
             refresh_key: RefreshKey::derive(secret),
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
@@ -64,8 +71,13 @@ impl Mint {
     }
 
     /// The key that signs now.
-    pub(super) fn signer(&self, now: Timestamp) -> Option<Arc<Signer>> {
-        self.ring.signer(now)
+    pub(super) fn signing_key(&self, now: Timestamp) -> SigningKey {
+        match &self.signing {
+            Signing::Here(ring) => ring
+                .signer(now)
+                .map_or(SigningKey::Missing, |signer| SigningKey::Here(signer.kid().to_owned())),
+            Signing::Apart(_) => SigningKey::Apart,
+        }
     }
 
     /// When every access token that was signed until now has expired, on every host.
@@ -74,12 +86,17 @@ impl Mint {
     }
 
     /// The first tokens of a session. Signed before any transaction, since the key may be in another process.
-    pub(super) fn first(&self, holder: Holder, grants: &Grants, now: Timestamp) -> crate::Result<Minted> {
-        self.minted(holder, grants, refresh::first(), now)
+    pub(super) async fn first(
+        &self,
+        holder: Holder,
+        grants: &Grants,
+        now: Timestamp,
+    ) -> crate::Result<Minted> {
+        self.minted(holder, grants, refresh::first(), now).await
     }
 
     /// Those that follow a refresh token of a generation.
-    pub(super) fn next(
+    pub(super) async fn next(
         &self,
         holder: Holder,
         grants: &Grants,
@@ -87,10 +104,10 @@ impl Mint {
         now: Timestamp,
     ) -> crate::Result<Minted> {
         let next = self.refresh_key.successor(holder.session, generation + 1, token);
-        self.minted(holder, grants, next, now)
+        self.minted(holder, grants, next, now).await
     }
 
-    fn minted(
+    async fn minted(
         &self,
         holder: Holder,
         grants: &Grants,
@@ -114,16 +131,11 @@ impl Mint {
             scope: grants.permissions.join(" "),
             roles: grants.roles.clone(),
         };
-        let signer =
-            self.signer(now).ok_or_else(|| Error::internal("there is no key that signs access tokens"))?;
+        let access = self.signing.sign(&claims, now).await?;
         Ok(Minted {
             refresh_hash: token_hash(&refresh),
             refresh_expires: now + self.lifetimes.refresh,
-            tokens: Tokens {
-                access: signer.sign(&claims).map_err(Error::internal)?,
-                expires_in: claims.exp - claims.iat,
-                refresh,
-            },
+            tokens: Tokens { access, expires_in: claims.exp - claims.iat, refresh },
         })
     }
 }

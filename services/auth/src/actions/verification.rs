@@ -46,7 +46,7 @@ impl Verification {
 
 impl State {
     /// Wraps the mail, which happens before a transaction.
-    pub(super) fn verification(
+    pub(super) async fn verification(
         &self,
         username: &str,
         email: &str,
@@ -54,7 +54,7 @@ impl State {
     ) -> crate::Result<Verification> {
         let (token, hash) = mail_token();
         let mail = Mail { to: email.to_owned(), username: username.to_owned(), purpose: PURPOSE, token };
-        let letter = self.wrap_mail(Some(&mail))?;
+        let letter = self.outbox.wrap(Some(&mail)).await?;
         Ok(Verification { letter, hash, email: email.to_owned(), expires: now + LIVES })
     }
 
@@ -66,7 +66,7 @@ impl State {
         let email = owner.email.filter(|_| !owner.email_is_verified);
         let email = email.ok_or(CredentialError::NothingToVerify)?;
         let now = self.base.clock.now();
-        let verification = self.verification(&owner.username, &email, now)?;
+        let verification = self.verification(&owner.username, &email, now).await?;
         let mut work = self.base.db.begin(Login::Api, caller).await?;
         users::queue(&work, user).await?;
         verification.post(&work, user, now).await?;

@@ -110,7 +110,7 @@ impl State {
         let standing = self.standing(user, Door::Wallet, &addresses).await?;
         let totp = factors::totp(&self.base.db.global(Login::Api), user).await?;
         let totp = totp.filter(|totp| totp.confirmed_at.is_some()).map(factors::Totp::sealed);
-        let denial = match self.second_factor(user, totp.as_ref(), totp_code)? {
+        let denial = match self.second_factor(user, totp.as_ref(), totp_code).await? {
             // Whether the code is right is not told: it could be guessed at while the account is locked.
             Ok(Some(_)) | Err(Denial::WrongCode) if standing.is_locked(now) => Denial::Locked,
             Err(denial) => denial,

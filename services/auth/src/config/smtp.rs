@@ -53,6 +53,11 @@ impl Default for SmtpConfig {
 }
 
 impl SmtpConfig {
+    /// The host of the server, where one is configured.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.host.as_deref().map(str::trim).filter(|host| !host.is_empty())
+    }
+
     /// The port, or the one that the protection usually goes with.
     pub(crate) fn port(&self) -> u16 {
         self.port.unwrap_or(match self.tls {

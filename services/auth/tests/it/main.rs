@@ -8,6 +8,8 @@ mod alarms;
 mod api_keys;
 /// Guessing, floods, and what a stranger can tell.
 mod defence;
+/// The part in the enclave's process.
+mod enclave;
 /// Wallets that others wrote (`make test-chains`).
 mod foreign_wallets;
 /// Tokens of the legacy system.

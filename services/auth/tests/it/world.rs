@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -37,14 +38,15 @@ impl Root {
     }
 }
 
+#[async_trait]
 impl SecretSealer for Root {
-    fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError> {
+    async fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError> {
         let bytes =
             envelope::seal(&self.0.derive(&[purpose.as_bytes()]), secret, &Aad::new(purpose).text(name));
         Ok(SealedSecret { bytes, root_key_id: self.0.id().to_vec() })
     }
 
-    fn open(
+    async fn open(
         &self,
         purpose: &'static str,
         name: &str,

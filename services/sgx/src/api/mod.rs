@@ -60,7 +60,13 @@ nsl_core::permissions! {
 pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
     let encrypts = sgx.encrypts();
     // The handlers' own state is the service; the extractors' is the context of every route.
-    let router = OpenApiRouter::new()
+    let router = routes().layer(axum::Extension(sgx));
+    if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
+}
+
+/// Every route with its declaration; they answer only where [`router`] adds the service.
+pub(crate) fn routes() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
         .routes(routes!(items::list_items))
         .routes(routes!(items::put_item, items::get_item, items::head_item, items::delete_item))
         .routes(routes!(batch::batch_put))
@@ -87,8 +93,6 @@ pub(crate) fn router(sgx: Arc<Sgx>) -> OpenApiRouter<Context> {
         .routes(routes!(slots::list_slots, slots::add_slot))
         .routes(routes!(slots::test_slot))
         .routes(routes!(slots::retire_slot))
-        .layer(axum::Extension(sgx));
-    if encrypts { router } else { router.layer(map_response(say_unencrypted)) }
 }
 
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-nsl-encryption");

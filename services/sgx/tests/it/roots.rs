@@ -64,9 +64,9 @@ async fn of_processes_that_start_at_once_one_makes_the_root_key() {
     let base = test.base();
     let rings = futures::future::join_all((0..8).map(|_| open(&base, KEY))).await;
     let rings: Vec<RootRing> = rings.into_iter().map(Result::unwrap).collect();
-    let sealed = rings[0].seal("test.purpose", "a", b"secret").unwrap();
+    let sealed = rings[0].seal("test.purpose", "a", b"secret").await.unwrap();
     for ring in &rings {
-        assert_eq!(&**ring.open("test.purpose", "a", &sealed).unwrap(), b"secret");
+        assert_eq!(&**ring.open("test.purpose", "a", &sealed).await.unwrap(), b"secret");
     }
     let client = test.client("postgres").await.unwrap();
     let counts = "SELECT (SELECT count(*) FROM sgx.root_keys), (SELECT count(*) FROM sgx.root_slots), \
@@ -108,11 +108,11 @@ async fn a_database_of_the_first_build_keeps_its_key_as_the_root_key() {
     assert_eq!((stored, given), (id(KEY), id(OTHER_KEY)));
 
     let ring = Arc::new(open(&base, KEY).await.unwrap());
-    assert_eq!(&**ring.open("test.purpose", "a", &first_secret(&root)).unwrap(), b"old secret");
+    assert_eq!(&**ring.open("test.purpose", "a", &first_secret(&root)).await.unwrap(), b"old secret");
     // A process of the first build that still runs opens what is sealed from now on.
-    assert_eq!(ring.seal("test.purpose", "a", b"x").unwrap().root_key_id, root.id());
+    assert_eq!(ring.seal("test.purpose", "a", b"x").await.unwrap().root_key_id, root.id());
     let again = open(&base, KEY).await.unwrap();
-    assert_eq!(&**again.open("test.purpose", "a", &first_secret(&root)).unwrap(), b"old secret");
+    assert_eq!(&**again.open("test.purpose", "a", &first_secret(&root)).await.unwrap(), b"old secret");
 
     let world = World::of(test, acme, other, Settings::default()).await;
     assert_eq!(world.rows(ROOTS).await, [json!({"id": id(KEY), "state": "active"})]);
@@ -128,9 +128,9 @@ async fn secrets_of_a_first_build_without_items_still_open() {
     let test = TestDb::new().await.unwrap();
     let ring = open(&test.base(), KEY).await.unwrap();
     let root = Key256::parse(KEY).unwrap();
-    assert_eq!(&**ring.open("test.purpose", "a", &first_secret(&root)).unwrap(), b"old secret");
+    assert_eq!(&**ring.open("test.purpose", "a", &first_secret(&root)).await.unwrap(), b"old secret");
     assert_ne!(
-        ring.seal("test.purpose", "a", b"x").unwrap().root_key_id,
+        ring.seal("test.purpose", "a", b"x").await.unwrap().root_key_id,
         root.id(),
         "new ones are not under it"
     );

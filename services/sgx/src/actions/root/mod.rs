@@ -18,6 +18,7 @@ mod slots;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use async_trait::async_trait;
 use nsl_core::ApiError;
 use nsl_core::db::Db;
 use nsl_core::ids::TenantId;
@@ -166,12 +167,13 @@ fn secret_key_place(id: &[u8]) -> Aad {
 }
 
 /// The `root_key_id` of a secret names the key for secrets that it is under: the root key above that one may change.
+#[async_trait]
 impl SecretSealer for RootRing {
-    fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError> {
+    async fn seal(&self, purpose: &'static str, name: &str, secret: &[u8]) -> Result<SealedSecret, ApiError> {
         self.secrets.seal(purpose, name, secret)
     }
 
-    fn open(
+    async fn open(
         &self,
         purpose: &'static str,
         name: &str,

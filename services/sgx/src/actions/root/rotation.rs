@@ -131,7 +131,7 @@ mod tests {
         let base = test.base();
         let (ours, theirs) = (ring(&base, KEY).await.unwrap(), ring(&base, KEY).await.unwrap());
         let caller = Caller::system(TENANT, "test");
-        let sealed = ours.seal("test.purpose", "a", b"secret").unwrap();
+        let sealed = ours.seal("test.purpose", "a", b"secret").await.unwrap();
         let key = Key256::generate();
         let (first, wrapped) = ours.wrap_tenant_key(TENANT, 1, &key);
         let write = base.db.write(LOGIN, TENANT);
@@ -192,7 +192,7 @@ mod tests {
         // What is sealed for other services opens as ever, also after a start with the new root key alone.
         let again = ring(&base, KEY).await.unwrap();
         for ring in [&ours, &theirs, &again] {
-            assert_eq!(&**ring.open("test.purpose", "a", &sealed).unwrap(), b"secret");
+            assert_eq!(&**ring.open("test.purpose", "a", &sealed).await.unwrap(), b"secret");
         }
         assert!(same(&again.unwrap_tenant_key(&second, TENANT, 1, &moved).unwrap(), &key));
     }

@@ -32,7 +32,7 @@ impl Sgx {
         let mut row = store::statement_key(&db, NAME).await?;
         if row.is_none() {
             let pair = SigningKeyPair::generate();
-            let sealed = self.keys.root().seal(PURPOSE, NAME, pair.expose_pkcs8())?;
+            let sealed = self.keys.root().seal(PURPOSE, NAME, pair.expose_pkcs8()).await?;
             // Of no tenant; where another process makes one at the same time, that one's stays.
             let write = self.db.write(LOGIN, TenantId::DEFAULT);
             store::add_statement_key(&write, NAME, pair.public_key(), &sealed.bytes, &sealed.root_key_id)
@@ -42,7 +42,7 @@ impl Sgx {
         let row = row.ok_or_else(|| Error::SealingKey("the key of statements vanished".to_owned()))?;
         let sealed = SealedSecret { bytes: row.sealed_key, root_key_id: row.secret_key_id };
         let damaged = || Error::Integrity("the key of statements does not open".to_owned());
-        let pkcs8 = self.keys.root().open(PURPOSE, NAME, &sealed)?;
+        let pkcs8 = self.keys.root().open(PURPOSE, NAME, &sealed).await?;
         let pair = SigningKeyPair::from_pkcs8(&pkcs8).map_err(|_| damaged())?;
         if row.public_key != pair.public_key() {
             return Err(damaged());
