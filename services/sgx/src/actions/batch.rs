@@ -1,6 +1,6 @@
 //! Many items at once: puts that take effect together, or each for itself, and gets.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -61,12 +61,26 @@ impl Sgx {
         }
     }
 
-    /// Puts values each for itself; what is refused leaves the others alone.
+    /// Puts values each for itself; what is refused leaves the others alone. Values of one item follow each other in the
+    /// order of the request.
     pub(crate) async fn put_each(&self, caller: &Caller, items: Vec<ToPut>) -> Vec<Result<PutDone>> {
-        let puts = items
-            .into_iter()
-            .map(|item| self.put(caller, item.address, item.value, item.attributes, item.condition));
-        join_all(puts).await
+        let mut of_item: BTreeMap<String, Vec<(usize, ToPut)>> = BTreeMap::new();
+        let count = items.len();
+        for (index, item) in items.into_iter().enumerate() {
+            of_item.entry(item.address.resource()).or_default().push((index, item));
+        }
+        let puts = of_item.into_values().map(async |items| {
+            let mut done = Vec::with_capacity(items.len());
+            for (index, item) in items {
+                let ToPut { address, value, attributes, condition } = item;
+                done.push((index, self.put(caller, address, value, attributes, condition).await));
+            }
+            done
+        });
+        let mut done: Vec<(usize, Result<PutDone>)> = Vec::with_capacity(count);
+        done.extend(join_all(puts).await.into_iter().flatten());
+        done.sort_by_key(|(index, _)| *index);
+        done.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// Opens items, each with its own outcome, in the order that was asked for.

@@ -93,9 +93,9 @@ impl Sgx {
         upload: Upload,
         pieces: mpsc::Receiver<Piece>,
     ) -> Result<PutDone> {
-        let Upload { address, mut attributes, condition } = upload;
+        let Upload { address, attributes, condition } = upload;
         // Before anything is taken in; what the policy says when it is put is what counts.
-        if let Err(error) = self.check_attributes(caller, &mut attributes).await {
+        if let Err(error) = self.check_attributes(caller, &attributes).await {
             self.record_refusal(caller, "SEAL_ITEM", &address, &error).await?;
             return Err(error);
         }

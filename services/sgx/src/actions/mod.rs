@@ -204,11 +204,12 @@ impl Sgx {
         done.into_iter().next().ok_or_else(|| DbError::NoRow("sgx.put").into())
     }
 
-    /// Checks what is to be sealed beside a value, and looks up the policy that it names.
-    async fn check_attributes(&self, caller: &Caller, attributes: &mut Attributes) -> Result<()> {
+    /// Checks what is to be sealed beside a value before the value is read. The put itself looks up the policy once more,
+    /// so that its times are those of the put.
+    async fn check_attributes(&self, caller: &Caller, attributes: &Attributes) -> Result<()> {
         let now = self.clock.now();
         attributes.check(now)?;
-        self.under_policy(caller.tenant(), attributes, now).await
+        self.under_policy(caller.tenant(), &mut attributes.clone(), now).await
     }
 
     /// Checks a put and looks up the policy that it names.
