@@ -1890,6 +1890,17 @@ INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (20261
 COMMIT;
 \endif
 
+-- 202611250230_monitoring_indexes
+SELECT NOT EXISTS (SELECT FROM core.migrations WHERE version = 202611250230) AS pending \gset
+\if :pending
+BEGIN;
+-- Nobody looks for audit rows by their timestamp: ids are UUIDv7, so a range of time is a range of ids (core.uuid_at), and
+-- every audit row, a read's too, paid for this index.
+DROP INDEX monitoring.audit_logs_tenant_id_timestamp_idx;
+INSERT INTO core.migrations (version, name, sha256, minimum_level) VALUES (202611250230, 'monitoring_indexes', '9472f5838becfac368a4ef6315691596e39656f86760d09ac36766ef93a061cb', NULL);
+COMMIT;
+\endif
+
 SELECT core.apply_grants();
 SELECT count(*) < 6 AS roles_missing FROM pg_catalog.pg_roles
  WHERE rolname IN ('neo_api', 'neo_enclave', 'neo_jobs', 'neo_readonly', 'neo_auditor', 'neo_backup') \gset

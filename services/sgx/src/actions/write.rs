@@ -373,7 +373,7 @@ async fn put_rows(batch: &Batch<'_>, rows: &[Row<'_>], keep_versions: i64) -> Re
         &column(rows, |row| row.sealed.item.expires_at),
         &column(rows, |_| Uuid::now_v7()),
         &column(rows, |row| row.sealed.stream.as_str()),
-        &column(rows, |row| row.sealed.event.clone()),
+        &column(rows, |row| &row.sealed.event),
         &column(rows, |row| row.puts.caller.origin.trace_id.as_deref()),
         &column(rows, |_| Uuid::now_v7()),
         &column(rows, |row| row.puts.caller.principal.user),

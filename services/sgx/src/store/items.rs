@@ -66,7 +66,7 @@ nsl_core::queries! {
         policies: &[&str], encryptions: &[&str], key_versions: &[Option<i32>], wrapped: &[Option<&[u8]>], sealed: &[&[u8]],
         original_sizes: &[i32], sealed_sizes: &[i32], fingerprints: &[&str], metadata: &[Option<&Value>],
         created_ats: &[Timestamp], created_bys: &[&str], updated_ats: &[Timestamp], updated_bys: &[&str],
-        expires_ats: &[Option<Timestamp>], event_ids: &[Uuid], streams: &[&str], event_data: &[Value],
+        expires_ats: &[Option<Timestamp>], event_ids: &[Uuid], streams: &[&str], event_data: &[&Value],
         correlations: &[Option<&str>], audit_ids: &[Uuid], users: &[Option<UserId>], sessions: &[Option<&str>],
         ip_addresses: &[Option<&str>], user_agents: &[Option<&str>], request_ids: &[Option<&str>],
         policy_names: &[Option<&str>], accesses: &[Option<&Value>], content_ids: &[Option<Uuid>],
