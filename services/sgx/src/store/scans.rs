@@ -39,7 +39,7 @@ nsl_core::row! {
 nsl_core::row! {
     /// An item as it stands, with the numbers of its former versions.
     pub(crate) struct History {
-        pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64, pub revision: i64,
+        pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64,
         pub former: Vec<i64>,
     }
 }
@@ -138,9 +138,9 @@ nsl_core::queries! {
          WHERE v.tenant_id = $1 AND (v.item_id, v.version) > ($2::uuid, $3::bigint) \
          ORDER BY v.item_id, v.version LIMIT $4";
 
-    /// What is there of these items. One snapshot: a put moves a version and raises the revision at once.
+    /// What is there of these items. In one snapshot, since a put moves a version.
     pub(crate) fn histories(tenant: TenantId, services: &[&str], keys: &[&str], item_ids: &[Uuid]) -> many<History> =
-        "SELECT i.service_name::text AS service_name, i.key::text AS key, i.item_id, i.version, i.revision, \
+        "SELECT i.service_name::text AS service_name, i.key::text AS key, i.item_id, i.version, \
              ARRAY(SELECT v.version FROM sgx.item_versions v WHERE v.tenant_id = $1 AND v.item_id = i.item_id) AS former \
          FROM unnest($2::text[], $3::text[], $4::uuid[]) AS n (service_name, key, item_id) \
          JOIN sgx.sealed_data_items i \

@@ -94,6 +94,18 @@ async fn versions_that_went_by_rule_are_no_findings() {
     assert_eq!(found(&world).await, [json!(["vanished", "more", 9])]);
 }
 
+/// Its versions were trimmed after the backup: that is no loss beside the rolled back row.
+#[tokio::test]
+async fn a_row_of_an_old_backup_is_one_finding() {
+    let world = World::with(keeping(3, &Settings::default())).await;
+    puts(&world, "old", 4).await;
+    world.as_attacker("CREATE TABLE public.items AS SELECT * FROM sgx.sealed_data_items").await;
+    puts(&world, "old", 4).await;
+    world.as_attacker("DELETE FROM sgx.sealed_data_items").await;
+    world.as_attacker("INSERT INTO sgx.sealed_data_items SELECT * FROM public.items").await;
+    assert_eq!(found(&world).await, [json!(["rolled_back", "old", 4])]);
+}
+
 #[tokio::test]
 async fn of_a_program_that_does_not_say_what_it_keeps_nothing_is_missed() {
     let world = World::new().await;

@@ -18,8 +18,8 @@ use crate::store::whole::Whole;
 const FARTHEST: usize = 64;
 
 impl Sgx {
-    /// Looks for former versions of these items. An item that changes meanwhile, or has not the revision that the log has
-    /// last, is left: the one is for the next scan, the other is a finding of its own.
+    /// Looks for former versions of these items. The log is read after them: events that came meanwhile only explain more.
+    /// An item that is not at the version that the log has last was put meanwhile, or is a finding of its own.
     pub(super) async fn scan_former(&self, scan: &Scan, rows: &[Whole]) -> Result<()> {
         let services: Vec<&str> = rows.iter().map(|row| row.service_name.as_str()).collect();
         let keys: Vec<&str> = rows.iter().map(|row| row.key.as_str()).collect();
@@ -33,8 +33,7 @@ impl Sgx {
         let streams: Vec<String> = gaps.iter().map(|history| events::stream(history.item_id)).collect();
         let heads = self.log.heads_of(scan.tenant_id, &streams).await?;
         for (history, stream) in gaps.iter().zip(&streams) {
-            let head = heads.iter().find(|head| head.stream == *stream && head.version == history.revision);
-            if let Some(head) = head {
+            if let Some(head) = heads.iter().find(|head| head.stream == *stream) {
                 self.found_missing(scan, history, head).await?;
             }
         }
