@@ -17,6 +17,9 @@ pub(crate) struct ItemPut<'a> {
     pub fingerprint: &'a str,
     pub size: usize,
     pub policy: &'a str,
+    /// How many versions were kept, this one among them; absent where none was trimmed. A scan tells by it what must be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_versions: Option<i64>,
 }
 
 impl DomainEvent for ItemPut<'_> {

@@ -301,7 +301,8 @@ impl Sgx {
         if written.is_none() {
             return Ok(None);
         }
-        let last = next.version - i64::from(self.config.database.keep_versions);
+        let keep_versions = i64::from(self.config.database.keep_versions);
+        let last = next.version - keep_versions;
         let trimmed = versions::trim(step.work, tenant, next.item_id, last).await?;
         self.drop_chunks(step, &trimmed).await?;
         let growth = Growth {
@@ -318,6 +319,7 @@ impl Sgx {
             fingerprint: &item.fingerprint,
             size: item.size,
             policy: &item.policy,
+            keep_versions: Some(keep_versions),
         };
         match new.restored_from {
             Some(from) => {

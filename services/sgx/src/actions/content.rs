@@ -283,7 +283,7 @@ impl Sgx {
     }
 
     /// The chunks of a content, opened, in their order. The first that does not open is the last.
-    fn chunks(
+    pub(super) fn chunks(
         self: &Arc<Self>,
         tenant: TenantId,
         content: Uuid,

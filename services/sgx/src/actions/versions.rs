@@ -71,6 +71,7 @@ impl Change for Restore<'_> {
                 fingerprint: &item.fingerprint,
                 size: item.size,
                 policy: &item.policy,
+                keep_versions: None,
             };
             sgx.append(step, place.item_id, revision, &ItemRestored { put, from: None }).await?;
             return Ok(Some(item));

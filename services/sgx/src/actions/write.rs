@@ -163,6 +163,7 @@ impl PutItems {
             fingerprint: &item.fingerprint,
             size: item.size,
             policy: &item.policy,
+            keep_versions: Some(self.keep_versions),
         })
         .map_err(|error| {
             Error::Db(DbError::Refused { state: ItemPut::TYPE.to_owned(), text: error.to_string() })

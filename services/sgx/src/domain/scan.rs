@@ -110,6 +110,9 @@ struct Fields {
     all: bool,
     #[serde(default)]
     versions: Value,
+    keep_versions: Option<i64>,
+    below: Option<i64>,
+    from: Option<i64>,
 }
 
 /// What the log says of an item.
@@ -153,6 +156,34 @@ impl Known {
             fingerprint: fields.fingerprint,
             life,
         })
+    }
+}
+
+/// What an event says of the versions below the one that it left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trim {
+    /// The version that the item was at after it.
+    pub version: i64,
+    /// Of former versions, those below this one may have gone with it.
+    pub below: i64,
+}
+
+impl Trim {
+    pub(crate) fn of(event: &LoggedEvent) -> Option<Self> {
+        let fields = Fields::deserialize(&event.data).ok()?;
+        let is_put = match event.kind.as_str() {
+            "sgx.item_put" => true,
+            // Without a version it only took the mark of deletion away.
+            "sgx.item_restored" => fields.from.is_some(),
+            _ => false,
+        };
+        let below = match (is_put, fields.keep_versions) {
+            (true, Some(keep)) => fields.version.saturating_sub(keep).saturating_add(1),
+            // Of a program that did not say how many it keeps.
+            (true, None) => fields.version,
+            (false, _) => fields.below.unwrap_or(0),
+        };
+        Some(Self { version: fields.version, below })
     }
 }
 
@@ -301,6 +332,23 @@ mod tests {
         found(&judge(&hidden, &fine, Some(&put(3))), FindingKind::Vanished);
         let destroyed = event("sgx.item_destroyed", 3, &json!({"all": true}));
         found(&judge(&hidden, &fine, Some(&destroyed)), FindingKind::Undeleted);
+    }
+
+    #[test]
+    fn versions_go_below_what_an_event_says() {
+        let trim = |kind: &str, more: &Value| {
+            let mut data = json!({"service": "demo", "key": "k", "itemId": Uuid::nil(), "version": 20});
+            data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let event = LoggedEvent { stream: "s".to_owned(), version: 30, kind: kind.to_owned(), data };
+            Trim::of(&event).map(|trim| (trim.version, trim.below))
+        };
+        assert_eq!(trim("sgx.item_put", &json!({"keepVersions": 10})), Some((20, 11)));
+        assert_eq!(trim("sgx.item_put", &json!({})), Some((20, 20)), "who knows");
+        assert_eq!(trim("sgx.item_restored", &json!({"from": 3, "keepVersions": 1})), Some((20, 20)));
+        assert_eq!(trim("sgx.item_restored", &json!({})), Some((20, 0)));
+        assert_eq!(trim("sgx.versions_purged", &json!({"below": 14})), Some((20, 14)));
+        assert_eq!(trim("sgx.item_destroyed", &json!({"all": true})), Some((20, 0)), "a row is left");
+        assert_eq!(trim("sgx.item_put", &json!({"version": "x"})), None);
     }
 
     #[test]

@@ -37,6 +37,13 @@ nsl_core::row! {
     pub(crate) struct Told { pub item_id: Option<Uuid> }
 }
 nsl_core::row! {
+    /// An item as it stands, with the numbers of its former versions.
+    pub(crate) struct History {
+        pub service_name: String, pub key: String, pub item_id: Uuid, pub version: i64,
+        pub former: Vec<i64>,
+    }
+}
+nsl_core::row! {
     pub(crate) struct Due { pub tenant_id: TenantId }
 }
 nsl_core::row! {
@@ -130,6 +137,15 @@ nsl_core::queries! {
          FROM sgx.item_versions v \
          WHERE v.tenant_id = $1 AND (v.item_id, v.version) > ($2::uuid, $3::bigint) \
          ORDER BY v.item_id, v.version LIMIT $4";
+
+    /// What is there of these items. In one snapshot, since a put moves a version.
+    pub(crate) fn histories(tenant: TenantId, services: &[&str], keys: &[&str], item_ids: &[Uuid]) -> many<History> =
+        "SELECT i.service_name::text AS service_name, i.key::text AS key, i.item_id, i.version, \
+             ARRAY(SELECT v.version FROM sgx.item_versions v WHERE v.tenant_id = $1 AND v.item_id = i.item_id) AS former \
+         FROM unnest($2::text[], $3::text[], $4::uuid[]) AS n (service_name, key, item_id) \
+         JOIN sgx.sealed_data_items i \
+           ON i.service_name = n.service_name AND i.key = n.key AND i.item_id = n.item_id \
+         WHERE i.tenant_id = $1";
 
     /// Which of these items are at these addresses.
     pub(crate) fn present(tenant: TenantId, services: &[&str], keys: &[&str], item_ids: &[Uuid]) -> many<Present> =

@@ -16,6 +16,8 @@ mod batch;
 mod conditions;
 /// The database goes away and comes back; the health check.
 mod database;
+/// A dump in somebody's hands.
+mod dump;
 /// Values stored as they are.
 mod encryption_off;
 /// A process that is told that it runs in an enclave, and does not.
@@ -44,6 +46,10 @@ mod rotation;
 mod rotation_of_root;
 /// Scans, and what they find.
 mod scan;
+/// Scans of streamed values.
+mod scan_of_chunks;
+/// Scans of former versions.
+mod scan_of_versions;
 /// Slots of the root key: listed, added, tested, retired.
 mod slots;
 /// The statements of the store.

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use nsl_crypto::digest::{Sha256Digest, sha256};
 use nsl_crypto::merkle::{leaf_hash, root};
 use nsl_crypto::note::VerifierKey;
-use nsl_testkit::{Request, Response, eventually};
+use nsl_testkit::{Request, Response, TestApp, eventually};
 use serde_json::{Value, json};
 
 use crate::LIMIT;
@@ -283,26 +283,39 @@ async fn a_rotation_goes_on_in_another_process() {
     assert_eq!(line(&verified(&world, ACME, &rotation).await, "under-new-key"), "300");
 }
 
+/// 64 clients put and get, each as one of these callers at one of these processes, until something has happened. None is
+/// refused.
+pub(crate) async fn under_64_clients(callers: &[(&TestApp, &str)], until: impl Future<Output = ()>) {
+    let stop = AtomicBool::new(false);
+    let client = async |number: usize| {
+        let (app, bearer) = callers[number % callers.len()];
+        let mut round = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let place = path("load", &format!("k{}", (number * 7 + round) % 96));
+            let value = format!("{number}/{round}");
+            let put = app.put(&place).bearer(bearer).bytes(BYTES, value).send().await;
+            assert!(put.status.is_success(), "{}", put.text());
+            let get = app.get(&place).bearer(bearer).header("accept", BYTES).send().await;
+            assert_eq!(get.status, StatusCode::OK, "{}", get.text());
+            round += 1;
+        }
+        round
+    };
+    let clients = futures::future::join_all((0..64).map(client));
+    let until = async {
+        until.await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (rounds, ()) = futures::future::join(clients, until).await;
+    assert!(rounds.iter().all(|rounds| *rounds > 0), "{rounds:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_under_64_clients_refuses_nobody() {
     let world = World::new().await;
     for number in 0..200 {
         world.store("demo", &format!("old{number}"), "at rest").await;
     }
-    let stop = AtomicBool::new(false);
-    let client = async |number: usize| {
-        let mut round = 0;
-        while !stop.load(Ordering::Relaxed) {
-            let key = format!("k{}", (number * 7 + round) % 96);
-            let value = format!("{number}/{round}");
-            let put = world.put("load", &key).bytes(BYTES, value).send().await;
-            assert!(put.status.is_success(), "{}", put.text());
-            let get = world.get("load", &key).header("accept", BYTES).send().await;
-            assert_eq!(get.status, StatusCode::OK, "{}", get.text());
-            round += 1;
-        }
-        round
-    };
     let rotations = async {
         for _ in 0..3 {
             let last = rotated(&world, &json!({})).await;
@@ -313,11 +326,8 @@ async fn a_rotation_under_64_clients_refuses_nobody() {
             let lines = verified(&world, ACME, &last).await;
             assert!(line(&lines, "under-new-key").parse::<u64>().unwrap() >= 200);
         }
-        stop.store(true, Ordering::Relaxed);
     };
-    let clients = futures::future::join_all((0..64).map(client));
-    let (rounds, ()) = futures::future::join(clients, rotations).await;
-    assert!(rounds.iter().all(|rounds| *rounds > 0), "{rounds:?}");
+    under_64_clients(&[(&world.app, ACME)], rotations).await;
     world.assert_events_match_items().await;
     assert_eq!(world.value("demo", "old7").await, "at rest");
 }

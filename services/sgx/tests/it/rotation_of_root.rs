@@ -4,10 +4,10 @@ use axum::http::StatusCode;
 use nsl_crypto::merkle::{leaf_hash, root};
 use serde_json::{Value, json};
 
-use crate::rotation::{ROTATE, ended, line, verified};
-use crate::world::{BYTES, OPERATOR, OTHER, Settings, World, path, start};
+use crate::rotation::{ROTATE, ended, line, under_64_clients, verified};
+use crate::world::{ACME, BYTES, OPERATOR, OTHER, Settings, World, path, start};
 
-async fn rotated(world: &World) -> Value {
+pub(crate) async fn rotated(world: &World) -> Value {
     let order = json!({"scope": "root"});
     let started =
         world.app.post(ROTATE).bearer(OPERATOR).json(&order).send().await.expect(StatusCode::ACCEPTED).json();
@@ -65,4 +65,37 @@ async fn the_root_key_rotates_under_what_every_tenant_has() {
     let rotation = rotated(&world).await;
     assert_eq!(rotation["state"], "completed", "once more: {rotation}");
     assert_eq!(world.value("demo", "new").await, "after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_of_the_root_key_under_64_clients_refuses_nobody() {
+    let world = World::new().await;
+    let second = start(&world.test, world.acme, world.other, &world.settings).await.unwrap();
+    world.store("demo", "old", "at rest").await;
+    let rotations = async {
+        for round in 1..=4 {
+            let rotation = rotated(&world).await;
+            assert_eq!(rotation["state"], "completed", "{rotation}");
+            let lines = verified(&world, OPERATOR, &rotation).await;
+            assert_eq!((line(&lines, "kind"), line(&lines, "under-former-keys")), ("root", "0"));
+            assert_eq!(line(&lines, "to"), rotation["to"].as_str().unwrap());
+            // The other tenant's key may have been made meanwhile: under the new root key too.
+            let left = format!(
+                "SELECT count(*) FROM sgx.sealing_keys WHERE encode(root_key_id, 'hex') <> '{}'",
+                rotation["to"].as_str().unwrap()
+            );
+            assert_eq!(world.number(&left).await, 0, "while the clients go on");
+            let retired = "SELECT count(*) FROM sgx.root_keys WHERE state = 'retired'";
+            assert_eq!(world.number(retired).await, round);
+        }
+    };
+    under_64_clients(&[(&world.app, ACME), (&second, OTHER)], rotations).await;
+    world.assert_events_match_items().await;
+    second.shut_down().await;
+    let world = world.restart(Settings::default()).await;
+    assert_eq!(world.value("demo", "old").await, "at rest");
+    let both = [(ACME, "k0"), (OTHER, "k7")];
+    for (bearer, key) in both {
+        world.app.get(&path("load", key)).bearer(bearer).send().await.expect(StatusCode::OK);
+    }
 }

@@ -12,21 +12,21 @@ use serde_json::{Value, json};
 use crate::LIMIT;
 use crate::world::{ACME_READER, BYTES, OTHER, Settings, World, assert_problem, path};
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 const CHUNK: usize = MIB / 2;
 /// Bytes that a sealed chunk has more.
 const TAG: usize = 16;
 
-fn large() -> Settings {
+pub(crate) fn large() -> Settings {
     Settings { max_value_bytes: 8 * MIB, ..Settings::default() }
 }
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     World::with(large()).await
 }
 
 /// Differs in every chunk.
-fn value(length: usize) -> Bytes {
+pub(crate) fn value(length: usize) -> Bytes {
     (0..length).map(|i| u8::try_from((i ^ i >> 8 ^ i >> 16) & 255).unwrap()).collect::<Vec<u8>>().into()
 }
 
@@ -47,7 +47,7 @@ async fn chunks(world: &World) -> i64 {
     world.number("SELECT count(*) FROM sgx.content_chunks").await
 }
 
-async fn store(world: &World, key: &str, value: &Bytes) {
+pub(crate) async fn store(world: &World, key: &str, value: &Bytes) {
     let response = world.put("demo", key).stream(BYTES, pieces(value)).send().await;
     response.expect(StatusCode::CREATED);
 }
@@ -232,11 +232,11 @@ async fn another_tenant_sees_nothing_of_it() {
 }
 
 /// A change behind the service's back, and how many chunks come out before it is found.
-type Attack = (&'static str, &'static str, usize);
+pub(crate) type Attack = (&'static str, &'static str, usize);
 
 const IS: &str = "content_id = (SELECT content_id FROM sgx.sealed_data_items WHERE key = 'large')";
 
-const ATTACKS: [Attack; 9] = [
+pub(crate) const ATTACKS: [Attack; 9] = [
     (
         "a flipped bit in the first chunk",
         "UPDATE sgx.content_chunks SET sealed = set_bit(sealed, 7, 1 - get_bit(sealed, 7)) WHERE number = 0 AND {is}",

@@ -1,8 +1,11 @@
 //! Scans: everything that a tenant has sealed is opened, and compared with the log.
 
+/// Former versions that went, and no event says so.
+mod former;
 /// The walk over rows and streams.
 mod walk;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -106,7 +109,7 @@ impl Sgx {
     }
 
     /// Goes on with every scan that runs, for a while.
-    pub(crate) async fn advance_scans(&self) -> Result<()> {
+    pub(crate) async fn advance_scans(self: &Arc<Self>) -> Result<()> {
         let tenants = all_tenants(&self.db).await?;
         for scan in store::running(&self.db.read_many(LOGIN, &tenants)).await? {
             self.advance_scan(&scan, Instant::now() + SLICE).await?;

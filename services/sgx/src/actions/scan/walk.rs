@@ -3,8 +3,11 @@
 //! looked at again.
 
 use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use nsl_core::ids::TenantId;
 use nsl_core::ports::LoggedEvent;
 use tokio::time::{Instant, sleep};
@@ -14,7 +17,7 @@ use super::{Found, LOGIN, MOST_FINDINGS, Scan};
 use crate::Result;
 use crate::actions::Sgx;
 use crate::domain::scan::{FindingKind, Known, Life, Row, ScanAt, Seal, Verdict, judge, judge_version};
-use crate::domain::{Binding, open};
+use crate::domain::{Binding, CHUNK, Summary, open};
 use crate::error::Error;
 use crate::events;
 use crate::store::scans as store;
@@ -22,6 +25,8 @@ use crate::store::whole::{Whole, whole_items, whole_versions};
 
 /// Whole rows at once: a value may have a mebibyte.
 const PAGE: i64 = 16;
+/// A page of streamed values is cut where it costs as much as so many rows: progress is kept and the lease renewed between.
+const STEP: usize = 64;
 const STREAMS: i64 = 250;
 /// An item that changes oftener than this while it is looked at is left for the next scan.
 const LOOKS: usize = 4;
@@ -34,7 +39,7 @@ const QUESTIONS: i64 = 100;
 const PREFIX: &str = "sgx.item/";
 
 impl Sgx {
-    pub(super) async fn advance_scan(&self, scan: &Scan, until: Instant) -> Result<()> {
+    pub(super) async fn advance_scan(self: &Arc<Self>, scan: &Scan, until: Instant) -> Result<()> {
         let place = scan.place.clone().unwrap_or_default();
         let mut at: ScanAt = serde_json::from_value(place).unwrap_or_default();
         while Instant::now() < until {
@@ -66,16 +71,22 @@ impl Sgx {
         Ok(())
     }
 
-    /// How many rows were looked at, twice: they are all items.
-    async fn scan_items(&self, scan: &Scan, at: &mut ScanAt, after: (&str, &str)) -> Result<(usize, usize)> {
+    /// How much was read, and how many rows.
+    async fn scan_items(
+        self: &Arc<Self>,
+        scan: &Scan,
+        at: &mut ScanAt,
+        after: (&str, &str),
+    ) -> Result<(usize, usize)> {
         let tenant = scan.tenant_id;
         let read = self.db.read(LOGIN, tenant);
-        let mut rows = store::items_after(&read, tenant, after.0, after.1, PAGE).await?;
-        let looked = rows.len();
+        let mut rows = one_step(store::items_after(&read, tenant, after.0, after.1, PAGE).await?);
+        let (looked, checked) = (weight(&rows), rows.len());
         *at = match rows.last() {
             Some(last) => ScanAt::Items { service: last.service_name.clone(), key: last.key.clone() },
             None => ScanAt::Versions { item_id: Uuid::nil(), version: 0 },
         };
+        self.scan_former(scan, &rows).await?;
         for _ in 0..LOOKS {
             let known = self.known(tenant, &rows).await?;
             let mut behind = Vec::new();
@@ -96,7 +107,7 @@ impl Sgx {
             }
             rows = self.look_again(scan, behind).await?;
         }
-        Ok((looked, looked))
+        Ok((looked, checked))
     }
 
     /// Rows that the log was ahead of. One that still is behind what the log had before this look is a finding; of one that
@@ -128,14 +139,14 @@ impl Sgx {
     }
 
     async fn scan_versions(
-        &self,
+        self: &Arc<Self>,
         scan: &Scan,
         at: &mut ScanAt,
         after: (Uuid, i64),
     ) -> Result<(usize, usize)> {
         let tenant = scan.tenant_id;
         let read = self.db.read(LOGIN, tenant);
-        let rows = store::versions_after(&read, tenant, after.0, after.1, PAGE).await?;
+        let rows = one_step(store::versions_after(&read, tenant, after.0, after.1, PAGE).await?);
         *at = match rows.last() {
             Some(last) => ScanAt::Versions { item_id: last.item_id, version: last.version },
             None => ScanAt::Streams { stream: PREFIX.to_owned() },
@@ -155,7 +166,7 @@ impl Sgx {
                 }
             }
         }
-        Ok((rows.len(), rows.len()))
+        Ok((weight(&rows), rows.len()))
     }
 
     /// Every item that the log knows, and that was not purged, has to be where the log has it.
@@ -223,7 +234,7 @@ impl Sgx {
         Ok(Some(known))
     }
 
-    async fn seal_of(&self, tenant: TenantId, row: &Whole) -> Result<Seal> {
+    async fn seal_of(self: &Arc<Self>, tenant: TenantId, row: &Whole) -> Result<Seal> {
         if row.sealed_data.is_none() {
             return Ok(Seal::Destroyed);
         }
@@ -245,9 +256,36 @@ impl Sgx {
         };
         let key = key.as_ref().map(|key| (&key.kek, key.version));
         Ok(match open(&row.stored(), &Binding::of(tenant, row), key, true) {
-            Ok(_) => Seal::Opens,
+            Ok(opened) => match row.content_id {
+                Some(content) => self.seal_of_chunks(tenant, content, &opened, own).await?,
+                None => Seal::Opens,
+            },
             Err(reason) => Seal::Broken { reason: reason.to_owned(), own },
         })
+    }
+
+    /// Whether every chunk of a streamed value opens at its place.
+    async fn seal_of_chunks(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        content: Uuid,
+        opened: &[u8],
+        own: bool,
+    ) -> Result<Seal> {
+        let Some(summary) = Summary::decode(opened) else {
+            return Ok(Seal::Broken { reason: "its content has no summary".to_owned(), own });
+        };
+        let mut chunks = pin!(self.chunks(tenant, content, &summary));
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(_) => {}
+                Err(Error::Integrity(reason)) => return Ok(Seal::Broken { reason, own }),
+                // No row opens it any more: it was replaced or destroyed meanwhile.
+                Err(Error::NotFound) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Seal::Opens)
     }
 
     /// Asks the log whose bytes these are.
@@ -276,6 +314,20 @@ impl Sgx {
         };
         self.found(scan, kind, &place(row), &detail).await
     }
+}
+
+/// What rows cost to read, in rows: a chunk of a streamed value counts as one.
+fn weight(rows: &[Whole]) -> usize {
+    let chunks = |row: &Whole| usize::try_from(row.original_size).unwrap_or(0).div_ceil(CHUNK);
+    rows.iter().map(|row| 1 + row.content_id.map_or(0, |_| chunks(row))).sum()
+}
+
+/// As many of the first rows as one step may cost, and at least one.
+fn one_step(mut rows: Vec<Whole>) -> Vec<Whole> {
+    while rows.len() > 1 && weight(&rows) > STEP {
+        rows.pop();
+    }
+    rows
 }
 
 fn seen(row: &Whole) -> Row<'_> {
