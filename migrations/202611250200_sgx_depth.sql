@@ -294,6 +294,24 @@ END
 $function$;
 COMMENT ON FUNCTION sgx.as_prepared IS 'Undoes a statement whose rows are not what they were prepared for.';
 
+-- One statement for each item, so that each finds its rows by the whole key: a join of all of them would be planned by how
+-- many rows there were at that time, none at first, and walk through the table.
+CREATE FUNCTION sgx.trim_versions(tenants uuid[], items uuid[], last_versions bigint[])
+    RETURNS TABLE (tenant_id uuid, service_name text, sealed_size integer, destroyed_at timestamptz)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+    FOR i IN 1 .. cardinality(tenants) LOOP
+        RETURN QUERY
+            DELETE FROM sgx.item_versions v
+            WHERE v.tenant_id = tenants[i] AND v.item_id = items[i] AND v.version <= last_versions[i]
+            RETURNING v.tenant_id, v.service_name::text, v.sealed_size, v.destroyed_at;
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION sgx.trim_versions IS 'Removes each item''s versions up to one, and tells what went.';
+
 CREATE OR REPLACE FUNCTION sgx.apply_grants() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -310,6 +328,7 @@ BEGIN
         PERFORM core.isolate(own::regclass, '{neo_enclave}');
     END LOOP;
     PERFORM core.grant_if('{neo_enclave}', 'EXECUTE', 'FUNCTION sgx.as_prepared(boolean)');
+    PERFORM core.grant_if('{neo_enclave}', 'EXECUTE', 'FUNCTION sgx.trim_versions(uuid[], uuid[], bigint[])');
     -- The enclave's own, of no tenant.
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_keys');
     PERFORM core.grant_if('{neo_enclave}', 'SELECT, INSERT, UPDATE', 'sgx.root_slots');

@@ -50,11 +50,13 @@ nsl_core::row! {
 }
 
 nsl_core::queries! {
+    /// OFFSET 0 keeps the look at each row its own, by the whole key. A join would be planned by what the tables held when
+    /// the plan was made: while they were empty, as a walk through all rows of the tenant, for every batch.
     pub(crate) fn heads(tenants: &[TenantId], services: &[&str], keys: &[&str]) -> many<Head> =
         "SELECT input.place, i.item_id, i.version, i.revision, i.created_at, i.created_by, i.expires_at, i.deleted_at \
          FROM unnest($1::uuid[], $2::text[], $3::text[]) WITH ORDINALITY AS input (tenant_id, service_name, key, place) \
-         JOIN sgx.sealed_data_items i ON i.tenant_id = input.tenant_id AND i.service_name = input.service_name \
-              AND i.key = input.key";
+         CROSS JOIN LATERAL (SELECT * FROM sgx.sealed_data_items i WHERE i.tenant_id = input.tenant_id \
+              AND i.service_name = input.service_name AND i.key = input.key OFFSET 0) AS i";
 
     /// Puts many items with an event and an audit row each, all of them or none: each row still as it was prepared for,
     /// each sealing key still active. What is replaced moves to the former versions, and the oldest of those go.
@@ -86,13 +88,10 @@ nsl_core::queries! {
                  i.expires_at, i.reads, r.at, i.destroyed_at \
              FROM unnest($34::uuid[], $35::text[], $36::text[], $37::bigint[], $38::timestamptz[]) \
                  AS r (tenant_id, service_name, key, revision, at) \
-             JOIN sgx.sealed_data_items i ON i.tenant_id = r.tenant_id AND i.service_name = r.service_name \
-                  AND i.key = r.key AND i.revision = r.revision), \
-         trimmed AS ( \
-             DELETE FROM sgx.item_versions v \
-             USING unnest($39::uuid[], $40::uuid[], $41::bigint[]) AS t (tenant_id, item_id, version) \
-             WHERE v.tenant_id = t.tenant_id AND v.item_id = t.item_id AND v.version <= t.version \
-             RETURNING v.tenant_id, v.service_name, v.sealed_size, v.destroyed_at), \
+             CROSS JOIN LATERAL (SELECT * FROM sgx.sealed_data_items i WHERE i.tenant_id = r.tenant_id \
+                  AND i.service_name = r.service_name AND i.key = r.key AND i.revision = r.revision OFFSET 0) AS i), \
+         trimmed AS MATERIALIZED ( \
+             SELECT * FROM sgx.trim_versions($39::uuid[], $40::uuid[], $41::bigint[])), \
          written AS ( \
              INSERT INTO sgx.sealed_data_items AS i (tenant_id, service_name, key, item_id, version, revision, policy_type, \
                  encryption, sealing_key_version, wrapped_data_key, sealed_data, original_size, sealed_size, fingerprint, \
@@ -188,8 +187,8 @@ nsl_core::queries! {
                 i.encryption, i.original_size, i.sealed_size, i.fingerprint, i.metadata, i.created_at, i.created_by, \
                 i.updated_at, i.updated_by, i.expires_at, i.deleted_at \
          FROM unnest($1::uuid[], $2::text[], $3::text[]) WITH ORDINALITY AS input (tenant_id, service_name, key, place) \
-         JOIN sgx.sealed_data_items i ON i.tenant_id = input.tenant_id AND i.service_name = input.service_name \
-              AND i.key = input.key \
+         CROSS JOIN LATERAL (SELECT * FROM sgx.sealed_data_items i WHERE i.tenant_id = input.tenant_id \
+              AND i.service_name = input.service_name AND i.key = input.key OFFSET 0) AS i \
          CROSS JOIN LATERAL (SELECT i.sealed_size > $4 OR i.access IS NOT NULL OR i.content_id IS NOT NULL) AS h (back)";
 
     /// Items in the order of (service, key) after a place. Ranges, not LIKE, which is not leakproof and would not use
