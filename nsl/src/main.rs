@@ -22,11 +22,6 @@ mod settings;
 
 use std::process::ExitCode;
 
-/// A request makes some hundred short-lived allocations on whichever thread it is polled: the system's allocator spent a
-/// fifth of a put's processor time on them, consolidating its bins.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // Both rustls users (the HTTP client, the database) name this provider; a second one in the tree must not decide.
     let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
