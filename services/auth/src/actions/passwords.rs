@@ -27,13 +27,13 @@ pub(super) struct Checked {
 fn compare(
     memory: &mut Memory,
     stored: Option<&str>,
-    dummy: &str,
+    decoy: &str,
     password: &[u8],
     work: Work,
 ) -> crate::Result<Checked> {
     let legacy = stored.and_then(LegacyHash::parse);
     let argon2 = stored.filter(|_| legacy.is_none());
-    let verdict = password::verify_in(memory, argon2.unwrap_or(dummy), password);
+    let verdict = password::verify_in(memory, argon2.unwrap_or(decoy), password);
     // Nobody's password is longer, and bcrypt reads no more than 72 bytes of it.
     let is_short = password.len() <= MAX_PASSWORD_LEN;
     let legacy_matches = is_short && work.matches(legacy.as_ref(), password);
@@ -59,7 +59,7 @@ pub(super) struct Passwords {
     /// Of each place at work. The last one used is the next, since it is in the cache.
     memories: Arc<Mutex<Vec<Memory>>>,
     /// Compared with where there is no hash, so that an unknown user takes as long as a known one.
-    dummy: Arc<str>,
+    decoy: Arc<str>,
 }
 
 impl Passwords {
@@ -69,7 +69,7 @@ impl Passwords {
             line: Arc::new(Semaphore::new(cores + WAITING)),
             cores: Arc::new(Semaphore::new(cores)),
             memories: Arc::default(),
-            dummy: password::hash(random_token("").expose().as_bytes())?.into(),
+            decoy: password::hash(random_token("").expose().as_bytes())?.into(),
         })
     }
 
@@ -82,8 +82,8 @@ impl Passwords {
         legacy: Work,
     ) -> crate::Result<Checked> {
         let stored = stored.map(str::to_owned);
-        let dummy = Arc::clone(&self.dummy);
-        self.run(move |memory| compare(memory, stored.as_deref(), &dummy, given.expose().as_bytes(), legacy))
+        let decoy = Arc::clone(&self.decoy);
+        self.run(move |memory| compare(memory, stored.as_deref(), &decoy, given.expose().as_bytes(), legacy))
             .await?
     }
 
@@ -151,7 +151,7 @@ mod tests {
             line: Arc::new(Semaphore::new(1)),
             cores: Arc::new(Semaphore::new(1)),
             memories: Arc::default(),
-            dummy: "".into(),
+            decoy: "".into(),
         };
         let (finish, wait) = mpsc::channel::<()>();
         let (started, running) = tokio::sync::oneshot::channel();
