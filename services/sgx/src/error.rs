@@ -273,7 +273,8 @@ fn denied(denial: Denial) -> ApiError {
         ),
         Denial::AttestationUnavailable => conflict(
             "sgx.attestation_unavailable",
-            "The item's policy needs an attestation, and this service runs in simulation mode, where none proves anything.",
+            "The item's policy needs an attestation, and this service runs in simulation mode, where none proves \
+             anything; read it where the service runs in an SGX enclave, or put it under a policy that asks for none.",
         ),
         Denial::AttestationRequired => ApiError::forbidden(
             "sgx.attestation_required",

@@ -29,7 +29,10 @@ impl AttestationError {
         match self {
             Self::NotAQuote(why) => unprocessable(
                 "sgx.invalid_quote",
-                format!("The quote is none of SGX or TDX that could be verified: {why}."),
+                format!(
+                    "The quote is none of SGX or TDX that could be verified: {why}. Send the DCAP quote as it came from \
+                     the platform, in base64."
+                ),
             )
             .at("/quote", why),
             Self::InvalidCollateral(why) => unprocessable(
