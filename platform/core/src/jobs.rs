@@ -1,9 +1,10 @@
 //! The only place that spawns tasks: each has a name, is started again when it fails or panics, and ends in order.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,17 @@ struct Task {
 struct Inner {
     tasks: Mutex<Vec<Task>>,
     stops: [CancellationToken; 3],
+    /// A thread for what every request waits for: see [`Jobs::spawn_apart`].
+    apart: OnceLock<Runtime>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Dropped as it is, a runtime waits for its threads, which a task must not.
+        if let Some(runtime) = self.apart.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The tasks of this process.
@@ -64,6 +76,44 @@ impl Jobs {
         let name = name.into();
         let stop = self.stop(stage);
         let handle = detach(supervise(name.clone(), stop, run));
+        self.note(name, stage, handle);
+    }
+
+    /// The same on a thread that all such tasks share and that serves no request. A task that many requests wait for, and
+    /// that takes a few steps for each answer of the server, would stand behind other requests at every step.
+    pub fn spawn_apart<F, Fut>(&self, name: impl Into<String>, stage: Stage, run: F)
+    where
+        F: Fn(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), JobError>> + Send + 'static,
+    {
+        let name = name.into();
+        let task = supervise(name.clone(), self.stop(stage), run);
+        let handle = match self.apart() {
+            Some(runtime) => runtime.spawn(task),
+            None => detach(task),
+        };
+        self.note(name, stage, handle);
+    }
+
+    fn apart(&self) -> Option<&Runtime> {
+        if self.0.apart.get().is_none() {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            match builder.worker_threads(1).thread_name("nsl-writers").enable_all().build() {
+                // Lost to another that was set meanwhile: that one serves.
+                Ok(runtime) => {
+                    if let Err(second) = self.0.apart.set(runtime) {
+                        second.shutdown_background();
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no thread for the writers: they share those of the requests")
+                }
+            }
+        }
+        self.0.apart.get()
+    }
+
+    fn note(&self, name: String, stage: Stage, handle: JoinHandle<()>) {
         self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(Task { name, stage, handle });
     }
 

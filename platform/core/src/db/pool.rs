@@ -150,9 +150,18 @@ enum Credentials {
     Nominal { user: String, password: Arc<Secret> },
 }
 
+/// Whose connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    Any,
+    /// Of group commits' writers, driven on their thread: what a writer sends and hears does not wait among requests.
+    Hot,
+}
+
 struct Inner {
     endpoint: Endpoint,
     pools: HashMap<Login, Pool>,
+    hot: HashMap<Login, Pool>,
     nominal: bool,
     recorded: Arc<Notify>,
 }
@@ -201,10 +210,12 @@ impl Db {
         nominal: bool,
     ) -> Result<Self, TlsError> {
         let mut pools = HashMap::new();
+        let mut hot = HashMap::new();
         for (login, credentials) in logins {
             pools.insert(login, pool(&endpoint, login, &credentials)?);
+            hot.insert(login, pool(&endpoint, login, &credentials)?);
         }
-        Ok(Self(Arc::new(Inner { endpoint, pools, nominal, recorded: Arc::new(Notify::new()) })))
+        Ok(Self(Arc::new(Inner { endpoint, pools, hot, nominal, recorded: Arc::new(Notify::new()) })))
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -239,9 +250,15 @@ impl Db {
 
     /// A connection of a pool. What runs on it sees no tenant's rows until a transaction names tenants.
     pub async fn client(&self, login: Login) -> Result<Object, DbError> {
-        let pool = self
-            .0
-            .pools
+        self.client_of(login, Lane::Any).await
+    }
+
+    pub(super) async fn client_of(&self, login: Login, lane: Lane) -> Result<Object, DbError> {
+        let pools = match lane {
+            Lane::Any => &self.0.pools,
+            Lane::Hot => &self.0.hot,
+        };
+        let pool = pools
             .get(&login)
             .ok_or_else(|| DbError::Unavailable(format!("this process has no {} login", login.role())))?;
         Ok(pool.get().await?)
@@ -249,9 +266,9 @@ impl Db {
 
     /// The same for what sends its COMMIT along: a connection that died while it was idle must be known to be dead before,
     /// since what becomes of a COMMIT on it cannot be told afterwards.
-    pub(super) async fn live_client(&self, login: Login) -> Result<Object, DbError> {
+    pub(super) async fn live_client(&self, login: Login, lane: Lane) -> Result<Object, DbError> {
         loop {
-            let client = self.client(login).await?;
+            let client = self.client_of(login, lane).await?;
             // The connection's own task hears of the end, if it gets its turn.
             tokio::task::yield_now().await;
             if !client.is_closed() {
@@ -309,7 +326,7 @@ impl Db {
 
     /// Closes every connection; what waits for one gets an error.
     pub fn close(&self) {
-        self.0.pools.values().for_each(Pool::close);
+        self.0.pools.values().chain(self.0.hot.values()).for_each(Pool::close);
     }
 }
 
@@ -410,16 +427,17 @@ pub struct Scoped<'db> {
     login: Login,
     tenants: String,
     begin: &'static str,
+    lane: Lane,
 }
 
 impl<'db> Scoped<'db> {
     pub(super) fn over(db: &'db Db, login: Login, tenants: String) -> Self {
-        Self { db, login, tenants, begin: SET_TENANTS }
+        Self { db, login, tenants, begin: SET_TENANTS, lane: Lane::Any }
     }
 
     /// What a group commit reads before its statement; planned as that is.
     pub(super) fn hot(db: &'db Db, login: Login, tenants: String) -> Self {
-        Self { begin: SET_TENANTS_HOT, ..Self::over(db, login, tenants) }
+        Self { begin: SET_TENANTS_HOT, lane: Lane::Hot, ..Self::over(db, login, tenants) }
     }
 
     async fn alone(
@@ -428,7 +446,7 @@ impl<'db> Scoped<'db> {
         params: &[Param<'_>],
         wanted: Wanted,
     ) -> Result<(Vec<Row>, u64), DbError> {
-        let client = self.db.client(self.login).await?;
+        let client = self.db.client_of(self.login, self.lane).await?;
         // Both must be prepared first: a prepare in the middle would let COMMIT overtake the statement.
         let set = client.prepare_cached(self.begin).await?;
         let statement = client.prepare_cached(sql).await?;

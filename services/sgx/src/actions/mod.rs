@@ -85,9 +85,10 @@ use crate::config::SgxConfig;
 use crate::domain::{Address, Attributes};
 use crate::error::{Error, StartError};
 
-/// One writer each: what a statement costs whatever it holds (its plan's start, the tables' checks) is more than what two
-/// commits beside each other gain, and one writer's batches are twice as large.
-const BOUNDS: Bounds = Bounds { writers: 1, queue: 4096, max_commands: 256, max_bytes: 4 << 20 };
+/// Two writers: while one waits for its commit, the other's statement runs, and large batches use both cores.
+const PUTS: Bounds = Bounds { writers: 2, queue: 4096, max_commands: 256, max_bytes: 4 << 20 };
+/// One: a batch of gets is short, and its start costs more than what two commits beside each other gain.
+const GETS: Bounds = Bounds { writers: 1, ..PUTS };
 
 /// Sealed storage at work.
 pub struct Sgx {
@@ -143,8 +144,8 @@ impl Sgx {
             keys,
             heads,
             opener,
-            puts: GroupCommit::start(&base.jobs, &base.db, LOGIN, write, BOUNDS),
-            gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, BOUNDS),
+            puts: GroupCommit::start(&base.jobs, &base.db, LOGIN, write, PUTS),
+            gets: GroupCommit::start(&base.jobs, &base.db, LOGIN, get, GETS),
             audits: AuditLog::start(&base.jobs, &base.db, LOGIN),
             security,
             log,
