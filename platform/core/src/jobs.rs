@@ -106,7 +106,7 @@ impl Jobs {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no thread for the writers: they share those of the requests")
+                    tracing::warn!(%error, "no thread for the writers: they share those of the requests");
                 }
             }
         }
