@@ -86,7 +86,7 @@ use crate::domain::{Address, Attributes};
 use crate::error::{Error, StartError};
 
 /// Two writers: while one waits for its commit, the other's statement runs, and large batches use both cores.
-const PUTS: Bounds = Bounds { writers: 2, queue: 4096, max_commands: 256, max_bytes: 4 << 20 };
+const PUTS: Bounds = Bounds { writers: 2, queue: 4096, max_commands: 256, max_bytes: 1 << 20 };
 /// One: a batch of gets is short, and its start costs more than what two commits beside each other gain.
 const GETS: Bounds = Bounds { writers: 1, ..PUTS };
 
