@@ -127,12 +127,16 @@ impl Bench {
         Self { test, tenant, jobs, group, batches }
     }
 
-    /// Makes whoever adds to the counter `gate` wait until the client's transaction ends.
     async fn gate(&self) -> Client {
+        self.hold("gate").await
+    }
+
+    /// Makes whoever adds to the counter wait until the client's transaction ends.
+    async fn hold(&self, name: &str) -> Client {
         let owner = self.test.client("neo_user").await.unwrap();
         owner.batch_execute("BEGIN").await.unwrap();
-        let insert = "INSERT INTO core.counters VALUES ($1, 'gate', 0)";
-        owner.execute(insert, &[&self.tenant]).await.unwrap();
+        let insert = "INSERT INTO core.counters VALUES ($1, $2, 0)";
+        owner.execute(insert, &[&self.tenant, &name]).await.unwrap();
         owner
     }
 
@@ -181,6 +185,45 @@ async fn what_queued_shares_a_batch_and_each_has_its_own_outcome() {
     let owner = bench.test.client("neo_user").await.unwrap();
     let transactions = "SELECT count(DISTINCT xmin::text) FROM core.counters WHERE name <> 'gate'";
     assert_eq!(owner.query_one(transactions, &[]).await.unwrap().get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn beside_a_writer_another_starts_with_half_as_much() {
+    let bench = Bench::new(Bounds { writers: 2, ..ONE_WRITER }).await;
+    let submit = |name: &str| {
+        let (group, add) = (bench.group.clone(), Add::new(bench.tenant, name, 1));
+        drive(async move { group.submit(add).await.unwrap() })
+    };
+    let batches = async |count: usize| {
+        eventually(LIMIT, "so many batches were begun", async || bench.batches().len() == count).await;
+    };
+    let waiting = async |count: usize| {
+        eventually(LIMIT, "so many wait", async || bench.group.waiting() == count).await;
+    };
+    let (a, b, c) = (bench.hold("a").await, bench.hold("b").await, bench.hold("c").await);
+    let mut all = vec![submit("a")];
+    batches(1).await;
+    let held = submit("b");
+    batches(2).await;
+    // Both writers are busy: these will be one batch of eight, held as well.
+    all.extend(["c", "d", "e", "f", "g", "h", "i", "j"].map(submit));
+    waiting(8).await;
+    a.batch_execute("ROLLBACK").await.unwrap();
+    batches(3).await;
+    b.batch_execute("ROLLBACK").await.unwrap();
+    held.await.unwrap();
+    // The other writer is free, and leaves three to it.
+    let mut few = Vec::from(["k", "l", "m"].map(submit));
+    waiting(3).await;
+    few.push(submit("n"));
+    for answer in join_all(few).await {
+        assert_eq!(answer.unwrap(), 1);
+    }
+    assert_eq!(bench.batches()[3], ["k", "l", "m", "n"]);
+    c.batch_execute("ROLLBACK").await.unwrap();
+    for answer in join_all(all).await {
+        assert_eq!(answer.unwrap(), 1);
+    }
 }
 
 #[tokio::test]
