@@ -197,7 +197,7 @@ impl<W: HotWrite> Shared<W> {
             } else if self.close() {
                 return;
             } else {
-                // What still waits has its key in the other writer's batch, which rings when it ends.
+                // What still waits has its key in the other writer's batch, or is too little beside it: it rings at its end.
                 self.arrived.notified().await;
             }
         }
@@ -358,8 +358,8 @@ impl<W: HotWrite> Drop for InFlight<'_, W> {
         }
         queue.writing -= self.count;
         drop(queue);
-        if !self.keys.is_empty() {
-            // They may have kept commands waiting.
+        if self.count > 0 {
+            // Its keys, or its size, may have kept commands waiting.
             self.shared.arrived.notify_one();
         }
     }
