@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// The program `bao`, as scripts/fetch-openbao.sh prints it.
     #[arg(long, value_name = "PATH", env = "NSL_OPENBAO")]
     openbao: Option<PathBuf>,
+    /// Measure only the rows whose name contains this, such as `nsl put`.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
     /// Print JSON with every round.
     #[arg(long)]
     json: bool,
@@ -219,7 +222,8 @@ async fn measure(
     let mut samples = vec![Vec::<Sample>::new(); subjects.len()];
     let mut settled_in = Duration::ZERO;
     for round in 1..=args.rounds {
-        for ((name, subject), samples) in subjects.iter().zip(&mut samples) {
+        let rows = subjects.iter().zip(&mut samples).filter(|((name, _), _)| name.contains(&args.only));
+        for ((name, subject), samples) in rows {
             product.settle().await?;
             let plan = plan(round.into());
             // A fresh token for each: it outlives the measurement.
@@ -248,7 +252,12 @@ async fn measure(
             rounds: args.rounds,
             seconds: args.seconds,
         },
-        rows: subjects.iter().zip(samples).map(|((name, _), samples)| Row::new(name, samples)).collect(),
+        rows: subjects
+            .iter()
+            .zip(samples)
+            .filter(|(_, samples)| !samples.is_empty())
+            .map(|((name, _), samples)| Row::new(name, samples))
+            .collect(),
         answers,
         recorded: product.recorded().await?,
         settled_in,

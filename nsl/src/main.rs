@@ -22,6 +22,9 @@ mod settings;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // Both rustls users (the HTTP client, the database) name this provider; a second one in the tree must not decide.
     let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::domain::{Address, Current};
 use crate::store::items as store;
 
-/// At most 15 MiB when full: a process grew by 28 MiB while twice as many were learnt.
-const CAPACITY: u64 = 1 << 14;
+/// At most 8 MiB when full: a process grew by 28 MiB while four times as many were learnt.
+const CAPACITY: u64 = 1 << 13;
 
 /// What a change has to know of the row that it changes.
 #[derive(Clone, Debug)]
