@@ -97,6 +97,12 @@ bench-auth: ## what a credential adds to a request; logins by password beside ra
 	cargo build --release --locked -p nsl -p nsl-bench
 	$(BENCH) auth $(ARGS)
 
+.PHONY: bench-path
+bench-path: ## the commit path in process, without HTTP, beside pgbench on the same tables (ARGS="--seconds 10 --json")
+	@scripts/ensure-postgres.sh
+	cargo build --release --locked -p nsl -p nsl-bench
+	$(BENCH) path $(ARGS)
+
 .PHONY: bench-sgx
 bench-sgx: ## sealed puts and gets over HTTP beside OpenBao and pgbench on the same server (ARGS="--peer none --json")
 	@scripts/ensure-postgres.sh

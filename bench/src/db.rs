@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use futures::TryStreamExt as _;
+use nsl_core::config::{Address, Host, Secret, SslMode};
+use nsl_core::db::{Db, Endpoint, Login};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -213,6 +215,28 @@ pub(crate) async fn prepare(instance: &Instance, product: &Database) -> anyhow::
     peer.ensure_durable(OWNER).await?;
     peer.client.batch_execute(include_str!("../sql/tables.sql")).await?;
     Ok(())
+}
+
+/// The product's pools on pgbench's tables.
+pub(crate) async fn paths(instance: &Instance, connections: u32) -> anyhow::Result<Db> {
+    let peer = Database::connect(instance, PEER, OWNER).await?;
+    peer.client
+        .batch_execute(
+            "GRANT USAGE ON SCHEMA bench TO neo_enclave; \
+             GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bench TO neo_enclave",
+        )
+        .await?;
+    let endpoint = Endpoint {
+        hosts: vec![Host { address: Address::Socket(instance.socket_dir.clone()), port: instance.pg_port }],
+        database: PEER.to_owned(),
+        tls: SslMode::Disable,
+        root_certificate: None,
+        max_pool_size: usize::try_from(connections)?,
+        connect_timeout: Duration::from_secs(5),
+        keepalive: None,
+    };
+    let password = Secret::new(instance.password(WRITER)?.to_string());
+    Ok(Db::new(endpoint, [(Login::Enclave, password)])?)
 }
 
 /// Puts each of pgbench's keys once, as the product's are. Then all databases get the statistics that autovacuum would

@@ -15,6 +15,8 @@ mod instance;
 mod load;
 /// The peer: OpenBao on the same server.
 mod openbao;
+/// `nsl-bench path`: the commit path alone.
+mod path;
 /// pgbench on the same server.
 mod pgbench;
 /// The table and its JSON.
@@ -47,6 +49,8 @@ struct Cli {
 enum Command {
     /// What a credential adds to a request, and logins by password beside raw Argon2id.
     Auth(auth::Args),
+    /// The commit path in process, without HTTP, beside pgbench on the same tables.
+    Path(path::Args),
     /// The same with few and with many items: latencies, lists, memory, start.
     Scale(scale::Args),
     /// Sealed puts and gets over HTTP beside OpenBao and pgbench on the same PostgreSQL.
@@ -61,6 +65,7 @@ enum Command {
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Auth(args) => auth::run(args).await,
+        Command::Path(args) => path::run(args).await,
         Command::Scale(args) => scale::run(args).await,
         Command::Sgx(args) => sgx::run(args).await,
         Command::Start(args) => start::run(args).await,

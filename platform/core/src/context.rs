@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::{HttpConfig, RateLimitConfig};
-use crate::db::Db;
+use crate::db::audit::AuditLog;
+use crate::db::{Db, Login};
 use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::ports::Ports;
@@ -26,6 +27,8 @@ struct Inner {
     metrics: Metrics,
     http: HttpConfig,
     rate_limit: RateLimitConfig,
+    /// None in a process that answers nobody.
+    refusals: Option<AuditLog>,
 }
 
 /// The state of every request.
@@ -41,7 +44,9 @@ impl Context {
         http: HttpConfig,
         rate_limit: RateLimitConfig,
     ) -> Self {
-        Self(Arc::new(Inner { base, ports, health, metrics, http, rate_limit }))
+        let login = [Login::Api, Login::Enclave].into_iter().find(|login| base.db.has(*login));
+        let refusals = login.map(|login| AuditLog::start(&base.jobs, &base.db, login));
+        Self(Arc::new(Inner { base, ports, health, metrics, http, rate_limit, refusals }))
     }
 
     pub fn base(&self) -> &Base {
@@ -78,6 +83,11 @@ impl Context {
 
     pub fn rate_limit(&self) -> RateLimitConfig {
         self.0.rate_limit
+    }
+
+    /// Where requests are recorded that were refused before their service saw them.
+    pub(crate) fn refusals(&self) -> Option<&AuditLog> {
+        self.0.refusals.as_ref()
     }
 
     /// Drains the jobs in order, then closes the pools.

@@ -6,6 +6,8 @@ use std::fmt;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::caller::Caller;
+
 /// A problem with one field of the request.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldError {
@@ -24,11 +26,21 @@ pub struct ApiError {
     pub retry_after: Option<u32>,
     /// For the log only.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// Whose request it refuses before an audit row tells of it: `http::refusal` writes one.
+    pub unrecorded: Option<Box<Caller>>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            cause: None,
+            unrecorded: None,
+        }
     }
 
     pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
@@ -66,6 +78,13 @@ impl ApiError {
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
+        self
+    }
+
+    /// Nothing has recorded yet that this caller was refused.
+    #[must_use]
+    pub fn unrecorded(mut self, caller: &Caller) -> Self {
+        self.unrecorded = Some(Box::new(caller.clone()));
         self
     }
 

@@ -101,6 +101,14 @@ impl Error {
         }
     }
 
+    /// Has its audit row; `http::refusal` need not write one.
+    pub(crate) fn recorded(self) -> Self {
+        match self {
+            Self::Api(error) => Self::Api(ApiError { unrecorded: None, ..error }),
+            other => other,
+        }
+    }
+
     pub(crate) fn into_api(self) -> ApiError {
         match self {
             Self::NotFound => ApiError::not_found(

@@ -2,6 +2,8 @@
 //! `core::db` alone writes them. A hot `store` statement may insert into the two in its CTE, with exactly
 //! [`EVENT_COLUMNS`] and [`AUDIT_COLUMNS`]; a test compares.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -47,7 +49,7 @@ impl AuditResult {
 /// One operation, as the audit log keeps it.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    pub service: &'static str,
+    pub service: Cow<'static, str>,
     /// Upper case verb and noun, such as `SEAL_ITEM`.
     pub action: &'static str,
     pub resource_type: &'static str,
@@ -59,14 +61,14 @@ pub struct Audit {
 
 impl Audit {
     pub fn new(
-        service: &'static str,
+        service: impl Into<Cow<'static, str>>,
         action: &'static str,
         resource_type: &'static str,
         resource_id: impl Into<String>,
         result: AuditResult,
     ) -> Self {
         Self {
-            service,
+            service: service.into(),
             action,
             resource_type,
             resource_id: resource_id.into(),
@@ -148,7 +150,7 @@ impl<'a> FromIterator<&'a AuditRow> for AuditColumns<'a> {
         for row in rows {
             columns.ids.push(row.id);
             columns.tenants.push(row.tenant);
-            columns.services.push(row.entry.service);
+            columns.services.push(&row.entry.service);
             columns.actions.push(row.entry.action);
             columns.resource_types.push(row.entry.resource_type);
             columns.resource_ids.push(&row.entry.resource_id);

@@ -54,8 +54,10 @@ impl<P: Permission> FromRequestParts<Context> for Allowed<P> {
         let principal = context.ports().authenticator.authenticate(bearer).await?;
         let origin = parts.extensions.get::<Arc<Origin>>().cloned().unwrap_or_default();
         let caller = Caller::new(principal, origin);
-        caller.authorize(P::NAME)?;
+        caller.authorize(P::NAME).map_err(|error| error.unrecorded(&caller))?;
         rate_limit::charge(parts, &caller.principal)?;
+        // For the extractors after this one: what they refuse is recorded as this caller's.
+        parts.extensions.insert(caller.clone());
         Ok(Self { caller, permission: PhantomData })
     }
 }

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::rate_limit::RateLimits;
-use super::{openapi, origin, rate_limit, time_limit};
+use super::{openapi, origin, rate_limit, refusal, time_limit};
 use crate::composition::Service;
 use crate::context::Context;
 use crate::error::ApiError;
@@ -30,6 +30,7 @@ pub fn app(context: Context, services: Vec<Service>) -> Router {
         .layer(from_fn_with_state(timeout, time_limit::layer))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal("a handler panicked").into_response()))
         .layer(from_fn_with_state(limits, rate_limit::layer))
+        .layer(from_fn_with_state(context.clone(), refusal::layer))
         .layer(from_fn(origin::layer))
         .with_state(context)
 }

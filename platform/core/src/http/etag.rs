@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 
+use super::extract;
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -71,7 +72,7 @@ impl FromRequestParts<Context> for IfMatch {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _context: &Context) -> Result<Self, ApiError> {
-        Self::read(&parts.headers)
+        Self::read(&parts.headers).map_err(|error| extract::refused(error, parts.extensions.get()))
     }
 }
 

@@ -8,6 +8,7 @@ use axum::http::request::Parts as HttpParts;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use crate::caller::Caller;
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -18,6 +19,13 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
+        let caller = request.extensions().get().cloned();
+        Self::read(request, context).await.map_err(|error| refused(error, caller.as_ref()))
+    }
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    async fn read(request: Request, context: &Context) -> Result<Self, ApiError> {
         let kind =
             request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -36,6 +44,14 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
         }
         let bytes = Bytes::from_request(request, context).await.map_err(|error| unread(&error))?;
         json(&bytes).map(Self)
+    }
+}
+
+/// Says whose request was refused, where that is known: a public route has no caller.
+pub(super) fn refused(error: ApiError, caller: Option<&Caller>) -> ApiError {
+    match caller {
+        Some(caller) => error.unrecorded(caller),
+        None => error,
     }
 }
 
@@ -101,10 +117,11 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Context> for Parts<T> {
 
     async fn from_request_parts(parts: &mut HttpParts, context: &Context) -> Result<Self, ApiError> {
         let Path(value) = Path::<T>::from_request_parts(parts, context).await.map_err(|error| {
-            ApiError::bad_request(
+            let error = ApiError::bad_request(
                 "core.invalid_path",
                 format!("The path does not fit: {}.", error.body_text()),
-            )
+            );
+            refused(error, parts.extensions.get())
         })?;
         Ok(Self(value))
     }
@@ -118,10 +135,11 @@ impl<T: DeserializeOwned> FromRequestParts<Context> for Search<T> {
 
     async fn from_request_parts(parts: &mut HttpParts, context: &Context) -> Result<Self, ApiError> {
         let Query(value) = Query::<T>::from_request_parts(parts, context).await.map_err(|error| {
-            ApiError::bad_request(
+            let error = ApiError::bad_request(
                 "core.invalid_query",
                 format!("The query does not fit: {}.", error.body_text()),
-            )
+            );
+            refused(error, parts.extensions.get())
         })?;
         Ok(Self(value))
     }

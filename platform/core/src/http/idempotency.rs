@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use nsl_crypto::digest::{constant_time_eq, sha256};
 use serde::Serialize;
 
+use super::extract::refused;
 use crate::caller::Caller;
 use crate::context::Context;
 use crate::db::idempotency::{Before, Key};
@@ -30,11 +31,14 @@ impl FromRequestParts<Context> for IdempotencyKey {
         let Some(value) = parts.headers.get(HEADER) else { return Ok(Self(None)) };
         match value.to_str() {
             Ok(key) if (1..=LONGEST).contains(&key.len()) => Ok(Self(Some(key.to_owned()))),
-            _ => Err(ApiError::bad_request(
-                "core.invalid_idempotency_key",
-                "The Idempotency-Key takes 1 to 255 visible ASCII characters; a UUID is a good one.",
-            )
-            .at("Idempotency-Key", "1 to 255 visible ASCII characters")),
+            _ => {
+                let error = ApiError::bad_request(
+                    "core.invalid_idempotency_key",
+                    "The Idempotency-Key takes 1 to 255 visible ASCII characters; a UUID is a good one.",
+                )
+                .at("Idempotency-Key", "1 to 255 visible ASCII characters");
+                Err(refused(error, parts.extensions.get()))
+            }
         }
     }
 }

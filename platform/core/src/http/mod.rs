@@ -1,6 +1,6 @@
 //! The HTTP surface: one router out of every service's, with the same layers over all of it.
 //!
-//! A request passes: request id and origin → metrics and log line → rate limit → panic guard → time limit → body limit → extractors
+//! A request passes: request id and origin → metrics and log line → audit row of a refusal → rate limit → panic guard → time limit → body limit → extractors
 //! (credential first) → handler. Whatever fails becomes problem+json in [`problem`].
 
 mod access;
@@ -13,6 +13,7 @@ mod origin;
 mod paging;
 mod problem;
 mod rate_limit;
+mod refusal;
 mod server;
 mod system;
 mod time_limit;

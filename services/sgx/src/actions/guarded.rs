@@ -263,7 +263,7 @@ impl Sgx {
         error: Error,
     ) -> Error {
         match self.audit(caller, action, resource, AuditResult::Failure, Some(&error)).await {
-            Ok(()) => error,
+            Ok(()) => error.recorded(),
             Err(failed) => failed,
         }
     }

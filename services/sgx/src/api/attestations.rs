@@ -158,12 +158,7 @@ pub(super) async fn verify_attestation(
     Extension(sgx): Extension<Arc<Sgx>>,
     Body(request): Body<VerifyAttestation>,
 ) -> Result<Json<AttestationView>, ApiError> {
-    let evidence = Evidence {
-        quote: base64(&request.quote, "/quote")?,
-        collateral: request.collateral,
-        report_data: expected_report_data(request.report_data.as_deref(), request.nonce.as_deref())?,
-        expectation: request.policy,
-    };
+    let evidence = evidence(request).map_err(|error| error.unrecorded(&caller))?;
     Ok(Json(sgx.verify_attestation(&caller, evidence).await?.into()))
 }
 
@@ -200,7 +195,17 @@ pub(super) async fn attest_service(
     Extension(sgx): Extension<Arc<Sgx>>,
     Body(request): Body<AttestService>,
 ) -> Result<Json<ServiceQuoteView>, ApiError> {
-    Ok(Json(sgx.own_quote(&caller, &nonce(&request.nonce)?).await?.into()))
+    let nonce = nonce(&request.nonce).map_err(|error| error.unrecorded(&caller))?;
+    Ok(Json(sgx.own_quote(&caller, &nonce).await?.into()))
+}
+
+fn evidence(request: VerifyAttestation) -> Result<Evidence, ApiError> {
+    Ok(Evidence {
+        quote: base64(&request.quote, "/quote")?,
+        collateral: request.collateral,
+        report_data: expected_report_data(request.report_data.as_deref(), request.nonce.as_deref())?,
+        expectation: request.policy,
+    })
 }
 
 fn expected_report_data(

@@ -148,24 +148,21 @@ pub(super) struct BatchGetOutcome {
         (status = 412, description = "Atomic: an item is at another version", body = Problem),
         (status = 413, description = "The body or a value is too large", body = Problem),
         (status = 422, description = "A name, expiry or metadata that cannot be; an item twice; none or too many", body = Problem),
-        (status = 503, description = "The database is away or busy", body = Problem)))]
+        (status = 503, description = "The database is away or busy", body = Problem),
+        (status = 507, description = "Atomic: `sgx.quota_exceeded`", body = Problem)))]
 pub(super) async fn batch_put(
     caller: Allowed<WriteItems>,
     key: IdempotencyKey,
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = read_body(request, LARGEST_BODY, || Error::TooLarge { limit: LARGEST_BODY }).await?;
+    let body = read_body(request, LARGEST_BODY, || Error::TooLarge { limit: LARGEST_BODY }).await;
+    let body = body.map_err(|error| error.unrecorded(&caller))?;
     // The values are not to be guessed from what is stored of the request.
     let once = key.bind("sgx.batch-put", &sgx.keyed_digest(&body))?;
-    let batch: BatchPut = json(&body)?;
-    check_count(batch.items.len())?;
-    let mut items = Vec::with_capacity(batch.items.len());
-    for (index, item) in batch.items.into_iter().enumerate() {
-        items.push(to_put(item).map_err(|error| error.at(format!("/items/{index}"), "of this item"))?);
-    }
+    let (items, atomic) = to_puts(&body).map_err(|error| error.unrecorded(&caller))?;
     let put = sgx.once(&caller, &once, async {
-        if !batch.atomic {
+        if !atomic {
             let done = sgx.put_each(&caller, items).await;
             return Ok(BatchPutAnswer { items: done.into_iter().map(put_outcome).collect() });
         }
@@ -197,12 +194,7 @@ pub(super) async fn batch_get(
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,
     Body(batch): Body<BatchGet>,
 ) -> Result<Json<BatchGetAnswer>, ApiError> {
-    check_count(batch.items.len())?;
-    let mut addresses = Vec::with_capacity(batch.items.len());
-    for (index, place) in batch.items.into_iter().enumerate() {
-        let address = Address::new(place.service, place.key).map_err(Error::from).map_err(ApiError::from);
-        addresses.push(address.map_err(|error| error.at(format!("/items/{index}"), "of this item"))?);
-    }
+    let addresses = addresses(batch.items).map_err(|error| error.unrecorded(&caller))?;
     let found = sgx.get_each(&caller, &addresses).await?;
     let items = addresses.into_iter().zip(found).map(|(address, found)| {
         let (status, item, error) = match found {
@@ -227,6 +219,26 @@ fn check_count(count: usize) -> Result<(), ApiError> {
     let problem = format!("it has {count} items; it takes 1 to {MOST}");
     Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "sgx.invalid_batch", format!("/items: {problem}."))
         .at("/items", problem))
+}
+
+/// The items of a body, and whether they are put all or none.
+fn to_puts(body: &[u8]) -> Result<(Vec<ToPut>, bool), ApiError> {
+    let batch: BatchPut = json(body)?;
+    Ok((each(batch.items, to_put)?, batch.atomic))
+}
+
+fn addresses(places: Vec<Place>) -> Result<Vec<Address>, ApiError> {
+    each(places, |place| Ok(Address::new(place.service, place.key).map_err(Error::from)?))
+}
+
+/// Reads each item, saying which is at fault.
+fn each<T, U>(items: Vec<T>, read: impl Fn(T) -> Result<U, ApiError>) -> Result<Vec<U>, ApiError> {
+    check_count(items.len())?;
+    let named = items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| read(item).map_err(|error| error.at(format!("/items/{index}"), "of this item")));
+    named.collect()
 }
 
 fn to_put(item: BatchPutItem) -> Result<ToPut, ApiError> {

@@ -224,7 +224,10 @@ pub(super) async fn get_item(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let address = address(&sgx, &caller, "UNSEAL_ITEM", parts).await?;
-    let wanted = Wanted { version: options.version, attestation: attestation(&headers)? };
+    let wanted = Wanted {
+        version: options.version,
+        attestation: attestation(&headers).map_err(|error| error.unrecorded(&caller))?,
+    };
     if wants_bytes(&headers) {
         return give_out(&sgx, &caller, &address, wanted).await;
     }
@@ -298,6 +301,14 @@ pub(super) async fn list_items(
     Search(query): Search<ListQuery>,
     axum::Extension(sgx): axum::Extension<Arc<Sgx>>,
 ) -> Result<Json<Page<ItemView>>, ApiError> {
+    let listing = listing(query).map_err(|error| error.unrecorded(&caller))?;
+    let items = sgx.list(&caller, &listing).await?;
+    let page = Page::cut(items, listing.limit, |item| (item.service.clone(), item.key.clone()))?;
+    Ok(Json(Page { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor }))
+}
+
+/// What a list is asked for.
+fn listing(query: ListQuery) -> Result<Listing, ApiError> {
     let limit = query.limit.unwrap_or_default();
     for text in [&query.service, &query.prefix].into_iter().flatten() {
         if text.contains('\0') {
@@ -319,10 +330,7 @@ pub(super) async fn list_items(
     }
     let metadata = query.metadata.as_deref().map(metadata_filter).transpose()?;
     let prefix = query.prefix.unwrap_or_default();
-    let listing = Listing { service: query.service, prefix, after, limit, metadata };
-    let items = sgx.list(&caller, &listing).await?;
-    let page = Page::cut(items, limit, |item| (item.service.clone(), item.key.clone()))?;
-    Ok(Json(Page { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor }))
+    Ok(Listing { service: query.service, prefix, after, limit, metadata })
 }
 
 fn metadata_filter(text: &str) -> Result<Value, ApiError> {

@@ -131,24 +131,10 @@ pub(super) async fn add_slot(
     Extension(sgx): Extension<Arc<Sgx>>,
     Body(request): Body<AddSlot>,
 ) -> Result<Response, ApiError> {
-    let key = request.key.as_ref().map(read_key).transpose()?;
-    if request.kind == SlotKind::Configured && key.is_none() {
-        return Err(invalid_key("a slot of kind configured needs the key's 32 bytes, as base64 or hex"));
-    }
-    let label = request.label.as_deref();
-    if label
-        .is_some_and(|label| !(1..=100).contains(&label.chars().count()) || label.contains(char::is_control))
-    {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "sgx.invalid_label",
-            "A label has 1 to 100 characters and no control characters.",
-        )
-        .at("/label", "1 to 100 characters"));
-    }
-    let compared = AddSlotOnce { kind: request.kind, opener: key.as_ref().map(Key256::id), label };
+    let new = new_slot(request).map_err(|error| error.unrecorded(&caller))?;
+    let compared =
+        AddSlotOnce { kind: new.kind, opener: new.key.as_ref().map(Key256::id), label: new.label.as_deref() };
     let once = idempotency.bind("sgx.slots.add", &compared)?;
-    let new = NewSlot { kind: request.kind, key, label: request.label };
     match sgx.add_slot(&caller, new, &once, SlotView::from).await? {
         Answer::Made(slot) => {
             let location = [(LOCATION, format!("/api/v1/sgx/slots/{}", slot.id))];
@@ -178,7 +164,7 @@ pub(super) async fn test_slot(
     Extension(sgx): Extension<Arc<Sgx>>,
     Body(request): Body<TestSlot>,
 ) -> Result<Json<SlotView>, ApiError> {
-    let key = request.key.as_ref().map(read_key).transpose()?;
+    let key = request.key.as_ref().map(read_key).transpose().map_err(|error| error.unrecorded(&caller))?;
     Ok(Json(sgx.test_slot(&caller, id, key.as_ref()).await?.into()))
 }
 
@@ -199,6 +185,23 @@ pub(super) async fn retire_slot(
     Extension(sgx): Extension<Arc<Sgx>>,
 ) -> Result<Json<SlotView>, ApiError> {
     Ok(Json(sgx.retire_slot(&caller, id).await?.into()))
+}
+
+fn new_slot(request: AddSlot) -> Result<NewSlot, ApiError> {
+    let key = request.key.as_ref().map(read_key).transpose()?;
+    if request.kind == SlotKind::Configured && key.is_none() {
+        return Err(invalid_key("a slot of kind configured needs the key's 32 bytes, as base64 or hex"));
+    }
+    let fits = |label: &str| (1..=100).contains(&label.chars().count()) && !label.contains(char::is_control);
+    if request.label.as_deref().is_some_and(|label| !fits(label)) {
+        return Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "sgx.invalid_label",
+            "A label has 1 to 100 characters and no control characters.",
+        )
+        .at("/label", "1 to 100 characters"));
+    }
+    Ok(NewSlot { kind: request.kind, key, label: request.label })
 }
 
 fn read_key(secret: &Secret) -> Result<Key256, ApiError> {

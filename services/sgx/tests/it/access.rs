@@ -39,6 +39,14 @@ async fn a_missing_permission_is_named() {
     let delete = world.app.delete(&place).bearer(ACME_READER).send().await;
     assert_problem(&delete, StatusCode::FORBIDDEN, "core.permission_missing", "");
     assert!(delete.text().contains("sgx:delete"));
+    let denied = world
+        .rows("SELECT actor, action, resource_id, details FROM monitoring.audit_logs WHERE result = 'Denied' ORDER BY id")
+        .await;
+    let expected = [Method::PUT, Method::DELETE].map(|method| {
+        json!({"actor": ACME_READER, "action": "REFUSE_REQUEST", "resource_id": format!("{method} {place}"),
+               "details": "403 core.permission_missing"})
+    });
+    assert_eq!(denied, expected);
     assert_eq!(world.value("demo", "k").await, "hello");
     assert_eq!(world.get("demo", "k").send().await.json()["version"], json!(1));
 }

@@ -98,3 +98,73 @@ async fn a_body_that_is_refused_has_an_audit_row() {
     ];
     assert_eq!(after, expected);
 }
+
+/// Each is refused before an action sees it.
+#[tokio::test]
+async fn what_cannot_be_read_has_an_audit_row_that_repeats_nothing_of_it() {
+    let world = World::new().await;
+    let send = |method: Method, path: &str| world.app.request(method, &format!("/api/v1/sgx{path}"));
+    let secret = "hunter2-is-no-number";
+    let cases = [
+        (send(Method::GET, "/items?limit=hunter2-is-no-number").bearer(ACME), StatusCode::BAD_REQUEST),
+        (send(Method::GET, "/items?cursor=hunter2-is-no-number").bearer(ACME), StatusCode::BAD_REQUEST),
+        (
+            send(Method::GET, "/items/demo/k?version=hunter2-is-no-number").bearer(ACME),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            send(Method::GET, "/items/demo/k").bearer(ACME).header("x-attestation-id", secret),
+            StatusCode::BAD_REQUEST,
+        ),
+        (send(Method::PUT, "/items/demo/k").bearer(ACME).header("if-match", secret), StatusCode::BAD_REQUEST),
+        (
+            send(Method::POST, "/items/batch-put").bearer(ACME).bytes("application/json", secret),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            send(Method::POST, "/items/batch-put").bearer(ACME).json(&json!({"items": [
+                {"service": "demo", "key": "k", "data": "hunter2-is-no-number"}]})),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            send(Method::POST, "/items/batch-put").bearer(ACME).json(&json!({"items": []})),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            send(Method::POST, "/items/batch-get").bearer(ACME).json(&json!({"items": secret})),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            send(Method::POST, "/items/batch-get").bearer(ACME).json(&json!({"items": [
+                {"service": "demo", "key": ".."}]})),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            send(Method::POST, "/attestation").bearer(ACME).json(&json!({"nonce": "?"})),
+            StatusCode::BAD_REQUEST,
+        ),
+    ];
+    let count = cases.len();
+    for (request, status) in cases {
+        request.send().await.expect(status);
+    }
+    let rows = world
+        .rows("SELECT service_name, actor, action, resource_id, result, details FROM monitoring.audit_logs")
+        .await;
+    assert_eq!(rows.len(), count);
+    for row in &rows {
+        assert_eq!(
+            (&row["service_name"], &row["actor"], &row["action"], &row["result"]),
+            (&json!("sgx"), &json!(ACME), &json!("REFUSE_REQUEST"), &json!("Failure"))
+        );
+        assert!(!row.to_string().contains("hunter2"), "{row}");
+    }
+    let last = json!("POST /api/v1/sgx/attestation");
+    assert!(
+        rows.iter()
+            .any(|row| row["resource_id"] == last && row["details"] == "400 sgx.invalid_base64 /nonce")
+    );
+    // A stranger leaves none: he could fill the log.
+    send(Method::GET, "/items?limit=x").send().await.expect(StatusCode::UNAUTHORIZED);
+    assert_eq!(world.audits().await.len(), count);
+}
