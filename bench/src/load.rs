@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::api::{Api, BATCH, MARK, Operation, VALUE};
 use crate::http::Connection;
+use crate::report::Ground;
 use crate::sample::Tally;
 
 /// Whom the load goes to, and with what.
@@ -31,6 +32,42 @@ impl Target {
     ) -> Self {
         let headers = tokens.into_iter().map(|token| api.headers(operation, token)).collect();
         Self { address, api, operation, headers }
+    }
+}
+
+/// How a run measures: the options that runs have in common.
+#[derive(clap::Args)]
+pub(crate) struct Runs {
+    /// Of each measurement.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Measurements of each row.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=15))]
+    pub rounds: u32,
+    /// Keep-alive connections or tasks, and pgbench's clients.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub connections: u32,
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub keys: u32,
+}
+
+impl Runs {
+    pub(crate) fn plan(&self, seed: u64) -> Plan {
+        let time = Duration::from_secs(self.seconds);
+        Plan { connections: self.connections, keys: self.keys, time, seed }
+    }
+
+    pub(crate) fn ground(&self, load_before: f64, postgres: String) -> anyhow::Result<Ground> {
+        Ok(Ground {
+            load_before,
+            cores: std::thread::available_parallelism()?.get(),
+            postgres,
+            connections: self.connections,
+            keys: self.keys,
+            value_bytes: VALUE,
+            rounds: self.rounds,
+            seconds: self.seconds,
+        })
     }
 }
 

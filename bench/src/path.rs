@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::api::VALUE;
 use crate::db::{self, Database};
 use crate::instance::{Instance, Program, Setup};
-use crate::load::{Plan, Random};
+use crate::load::{Plan, Random, Runs};
 use crate::pgbench::{Pgbench, Script};
 use crate::report::{self, Ground};
 use crate::sample::{Row, Sample, Tally};
@@ -39,17 +39,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Args {
     #[command(flatten)]
     setup: Setup,
-    /// Of each measurement.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Measurements of each row.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=15))]
-    rounds: u32,
-    /// Tasks that put, and pgbench's clients.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]
-    connections: u32,
-    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    keys: u32,
+    #[command(flatten)]
+    runs: Runs,
     /// Print JSON with every round.
     #[arg(long)]
     json: bool,
@@ -128,19 +119,18 @@ async fn measure(instance: &Instance, pgbench: &Pgbench, args: &Args) -> anyhow:
     let load_before = load_average()?;
     let product = Database::product(instance).await?;
     db::prepare(instance, &product).await?;
-    db::fill(instance, &product, args.keys, pgbench.value()).await?;
+    db::fill(instance, &product, args.runs.keys, pgbench.value()).await?;
     let jobs = Jobs::new();
     let db = db::paths(instance, CONNECTIONS).await?;
     let puts = GroupCommit::start(&jobs, &db, Login::Enclave, Puts, Bounds::default());
     let names = [BASE, ONE_STATEMENT, BATCHED, SINGLE];
     let mut samples = names.map(|_| Vec::<Sample>::new());
-    for round in 1..=args.rounds {
+    for round in 1..=args.runs.rounds {
         for (name, samples) in names.into_iter().zip(&mut samples) {
             product.settle().await?;
             let few = name == ONE_STATEMENT || name == SINGLE;
-            let connections = if few { CONNECTIONS } else { args.connections };
-            let time = Duration::from_secs(args.seconds);
-            let plan = Plan { connections, keys: args.keys, time, seed: round.into() };
+            let connections = if few { CONNECTIONS } else { args.runs.connections };
+            let plan = Plan { connections, ..args.runs.plan(round.into()) };
             let sample = match name {
                 BASE => pgbench.run(instance, Script::Separate, &plan).await?,
                 ONE_STATEMENT => pgbench.run(instance, Script::OneStatement, &plan).await?,
@@ -161,22 +151,13 @@ async fn measure(instance: &Instance, pgbench: &Pgbench, args: &Args) -> anyhow:
                     .await?
                 }
             };
-            eprintln!("round {round} of {}: {name} {:.0}/s", args.rounds, sample.ops_per_second);
+            eprintln!("round {round} of {}: {name} {:.0}/s", args.runs.rounds, sample.ops_per_second);
             samples.push(sample);
         }
     }
     jobs.shut_down(DRAIN).await;
     db.close();
-    let ground = Ground {
-        load_before,
-        cores: std::thread::available_parallelism()?.get(),
-        postgres: product.version().await?,
-        connections: args.connections,
-        keys: args.keys,
-        value_bytes: VALUE,
-        rounds: args.rounds,
-        seconds: args.seconds,
-    };
+    let ground = args.runs.ground(load_before, product.version().await?)?;
     Ok((ground, names.into_iter().zip(samples).map(|(name, samples)| Row::new(name, samples)).collect()))
 }
 

@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::api::{Api, BATCH, Operation, VALUE};
+use crate::api::{Api, BATCH, Operation};
 use crate::db::{self, Database, Recorded};
 use crate::http::{Connection, write_request};
 use crate::instance::{Instance, Program, Setup};
-use crate::load::{self, Plan, Target};
+use crate::load::{self, Runs, Target};
 use crate::openbao::{OpenBao, Vault};
 use crate::pgbench::{Pgbench, Script};
 use crate::report::{self, Ground};
@@ -27,17 +27,8 @@ const BASE: &str = "pgbench (a) BEGIN, 3 statements, COMMIT";
 pub(crate) struct Args {
     #[command(flatten)]
     setup: Setup,
-    /// Of each measurement.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Measurements of each row.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=15))]
-    rounds: u32,
-    /// Keep-alive connections, and pgbench's clients.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]
-    connections: u32,
-    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    keys: u32,
+    #[command(flatten)]
+    runs: Runs,
     /// What is measured beside the product and pgbench.
     #[arg(long, value_enum, default_value_t = Peer::Openbao)]
     peer: Peer,
@@ -127,9 +118,9 @@ struct Findings {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Before anything is started.
     ensure!(
-        args.keys >= BATCH * args.connections,
+        args.runs.keys >= BATCH * args.runs.connections,
         "each connection puts batches of {BATCH} keys of its own: give --keys {} or more",
-        BATCH * args.connections
+        BATCH * args.runs.connections
     );
     let pgbench = Pgbench::find(args.setup.pg_bin.as_deref())?;
     let openbao = match args.peer {
@@ -181,7 +172,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             mebibytes(found.resident_kib),
         ))?;
     }
-    verify(&found.answers, &found.recorded, args.keys)
+    verify(&found.answers, &found.recorded, args.runs.keys)
 }
 
 /// What the machine was at before.
@@ -203,8 +194,7 @@ async fn measure(
         Some(openbao) => Some(openbao.start(instance).await?),
         None => None,
     };
-    let time = Duration::from_secs(args.seconds);
-    let plan = |seed| Plan { connections: args.connections, keys: args.keys, time, seed };
+    let plan = |seed| args.runs.plan(seed);
     let subjects: Vec<(&str, Subject)> =
         SUBJECTS.into_iter().filter(|(_, subject)| vault.is_some() || !subject.is_peer()).collect();
     let tenants = tenants(instance).await?;
@@ -216,12 +206,12 @@ async fn measure(
             answers.count(*subject, &filled);
         }
     }
-    db::fill(instance, &product, args.keys, pgbench.value()).await?;
-    eprintln!("filled with {} items each", args.keys);
+    db::fill(instance, &product, args.runs.keys, pgbench.value()).await?;
+    eprintln!("filled with {} items each", args.runs.keys);
 
     let mut samples = vec![Vec::<Sample>::new(); subjects.len()];
     let mut settled_in = Duration::ZERO;
-    for round in 1..=args.rounds {
+    for round in 1..=args.runs.rounds {
         let rows = subjects.iter().zip(&mut samples).filter(|((name, _), _)| name.contains(&args.only));
         for ((name, subject), samples) in rows {
             product.settle().await?;
@@ -237,21 +227,12 @@ async fn measure(
                     tally.sample(elapsed).times(subject.values())
                 }
             };
-            eprintln!("round {round} of {}: {name} {:.0}/s", args.rounds, sample.ops_per_second);
+            eprintln!("round {round} of {}: {name} {:.0}/s", args.runs.rounds, sample.ops_per_second);
             samples.push(sample);
         }
     }
     Ok(Findings {
-        ground: Ground {
-            load_before,
-            cores: std::thread::available_parallelism()?.get(),
-            postgres: product.version().await?,
-            connections: args.connections,
-            keys: args.keys,
-            value_bytes: VALUE,
-            rounds: args.rounds,
-            seconds: args.seconds,
-        },
+        ground: args.runs.ground(load_before, product.version().await?)?,
         rows: subjects
             .iter()
             .zip(samples)

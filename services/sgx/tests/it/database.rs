@@ -8,7 +8,7 @@ use nsl_testkit::{Cluster, Durability, TestDb, eventually, password};
 use serde_json::{Value, json};
 
 use crate::LIMIT;
-use crate::world::{BYTES, Settings, World, assert_problem};
+use crate::world::{ACME, BYTES, Settings, World, assert_problem};
 
 #[tokio::test]
 async fn requests_recover_when_every_connection_was_cut() {
@@ -34,6 +34,46 @@ async fn requests_recover_when_every_connection_was_cut() {
         .await;
     }
     world.assert_events_match_items().await;
+}
+
+/// Rows of items that were looked at, whatever the plan, and how often items were changed or looked up.
+async fn looked_at(world: &World) -> (i64, i64, i64) {
+    let of = async |columns: &str| {
+        let from = "FROM pg_stat_user_tables WHERE relid = 'sgx.sealed_data_items'::regclass";
+        world.number(&format!("SELECT ({columns})::bigint {from}")).await
+    };
+    (
+        of("seq_tup_read + idx_tup_fetch").await,
+        of("n_tup_ins + n_tup_upd").await,
+        of("idx_scan + seq_scan").await,
+    )
+}
+
+/// A statement's plan is kept, and the first is made when there is nothing to choose by: it must not be one that walks
+/// through all items of the tenant.
+#[tokio::test]
+async fn a_plan_that_was_made_on_empty_tables_finds_one_row_among_many() {
+    let world = World::new().await;
+    world.store("demo", "first", "x").await;
+    world.get("demo", "first").send().await.expect(StatusCode::OK);
+    for part in 0..4 {
+        let items: Vec<Value> = (0..500)
+            .map(|n| json!({"service": "demo", "key": format!("{part}/{n}"), "data": "eA=="}))
+            .collect();
+        let batch = world.app.post("/api/v1/sgx/items/batch-put").bearer(ACME).json(&json!({"items": items}));
+        batch.send().await.expect(StatusCode::OK);
+    }
+    // A backend reports what it did within a second or so.
+    eventually(LIMIT, "the statistics know of the items", async || looked_at(&world).await.1 >= 2001).await;
+    let (rows, changes, _) = looked_at(&world).await;
+    world.store("demo", "2/7", "y").await;
+    eventually(LIMIT, "the statistics know of the put", async || looked_at(&world).await.1 > changes).await;
+    let (rows_then, _, scans) = looked_at(&world).await;
+    assert!(rows_then - rows < 100, "a put looked at {} rows", rows_then - rows);
+    world.get("demo", "3/7").send().await.expect(StatusCode::OK);
+    eventually(LIMIT, "the statistics know of the get", async || looked_at(&world).await.2 > scans).await;
+    let (rows_at_last, _, _) = looked_at(&world).await;
+    assert!(rows_at_last - rows_then < 100, "a get looked at {} rows", rows_at_last - rows_then);
 }
 
 /// The server of a test again, after its stop.
