@@ -49,8 +49,8 @@ fn allowed(member: &Member, services: &[String]) -> (Vec<String>, Vec<String>) {
         "platform/crypto" | "platform/postgres" | "clients/rust" => (Vec::new(), Vec::new()),
         "platform/chain" => (of(&["nsl-crypto"]), Vec::new()),
         "platform/core" => (of(&["nsl-crypto"]), of(&["nsl-testkit", "nsl-postgres"])),
-        // Load against the built binary, beside a server of its own.
-        "bench" => (of(&["nsl-client", "nsl-postgres"]), Vec::new()),
+        // Load against the built binary, beside a server of its own; and the commit path alone, which is core's.
+        "bench" => (of(&["nsl-client", "nsl-core", "nsl-postgres"]), Vec::new()),
         "platform/testkit" => (of(&["nsl-core", "nsl-crypto", "nsl-chain", "nsl-postgres"]), Vec::new()),
         folder if folder.starts_with("services/") => {
             (of(&["nsl-core", "nsl-crypto", "nsl-chain"]), of(&["nsl-testkit", "nsl-postgres"]))
