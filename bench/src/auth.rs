@@ -18,13 +18,10 @@ use crate::instance::{Instance, Program, Setup};
 use crate::report;
 use crate::sample::{Row, Sample, Tally, median};
 
-/// A body that both routes refuse before they do anything, since a token is a text.
-const REFUSED: &[u8] = br#"{"refreshToken":7}"#;
-/// A body that is refused by its meaning, before the database is asked. One that cannot be read has an audit row where the
-/// caller is known.
-const NAMELESS: &[u8] = br#"{"name":"","permissions":[]}"#;
+/// A body that both routes refuse before the database is asked: no refresh token looks like that.
+const REFUSED: &[u8] = br#"{"refreshToken":"7"}"#;
 const ANONYMOUS: &str = "anonymous: auth/refresh";
-const AUTHENTICATED: &str = "authenticated: auth/api-keys";
+const AUTHENTICATED: &str = "authenticated: auth/logout";
 const RAW: &str = "raw Argon2id, a thread per core";
 const LOGIN: &str = "login by password";
 /// OWASP's, as the product has them: KiB, passes, lanes.
@@ -113,14 +110,14 @@ async fn measure(instance: &Instance, args: &Args) -> anyhow::Result<Findings> {
     let users = users(instance, &token, args.connections).await?;
     let credential = Zeroizing::new(format!("Authorization: Bearer {}\r\n", *token));
     let anonymous = request("/api/v1/auth/refresh", "", REFUSED);
-    let authenticated = request("/api/v1/auth/api-keys", &credential, NAMELESS);
+    let authenticated = request("/api/v1/auth/logout", &credential, REFUSED);
     let same = |request: &Arc<Zeroizing<Vec<u8>>>| vec![Arc::clone(request); args.connections as usize];
     let mut found: [Vec<Measured>; 3] = [Vec::new(), Vec::new(), Vec::new()];
     let mut raw = Vec::new();
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}", args.rounds);
-        found[0].push(drive(instance, same(&anonymous), 400, time).await?);
-        found[1].push(drive(instance, same(&authenticated), 422, time).await?);
+        found[0].push(drive(instance, same(&anonymous), 401, time).await?);
+        found[1].push(drive(instance, same(&authenticated), 401, time).await?);
         raw.push(tokio::task::spawn_blocking(move || argon2id(time)).await??);
         found[2].push(drive(instance, users.clone(), 200, time).await?);
     }
