@@ -18,13 +18,11 @@ use crate::api::VALUE;
 use crate::db::{self, Database};
 use crate::instance::{Instance, Program, Setup};
 use crate::load::{Plan, Random, Runs};
-use crate::pgbench::{Pgbench, Script};
+use crate::pgbench::{BASE, ONE_STATEMENT, Pgbench, Script};
 use crate::report::{self, Ground};
 use crate::sample::{Row, Sample, Tally};
 use crate::sgx::load_average;
 
-const BASE: &str = "pgbench (a) BEGIN, 3 statements, COMMIT";
-const ONE_STATEMENT: &str = "pgbench (b) one CTE statement";
 const BATCHED: &str = "in process, group commit";
 const SINGLE: &str = "in process, one statement each";
 /// The tenant of pgbench's scripts.

@@ -19,6 +19,10 @@ use crate::sample::{Sample, Tally};
 /// What it may take over the planned time: connecting, writing the log.
 const GRACE: Duration = Duration::from_mins(1);
 
+/// Against which the others are compared.
+pub(crate) const BASE: &str = "pgbench (a) BEGIN, 3 statements, COMMIT";
+pub(crate) const ONE_STATEMENT: &str = "pgbench (b) one CTE statement";
+
 /// One transaction, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Script {

@@ -16,12 +16,9 @@ use crate::http::{Connection, write_request};
 use crate::instance::{Instance, Program, Setup};
 use crate::load::{self, Runs, Target};
 use crate::openbao::{OpenBao, Vault};
-use crate::pgbench::{Pgbench, Script};
+use crate::pgbench::{BASE, ONE_STATEMENT, Pgbench, Script};
 use crate::report::{self, Ground};
 use crate::sample::{Row, Sample, Tally};
-
-/// Against which the others are compared.
-const BASE: &str = "pgbench (a) BEGIN, 3 statements, COMMIT";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -72,7 +69,7 @@ const SUBJECTS: [(&str, Subject); 11] = [
     (BATCH_PUT, Subject::Nsl(Operation::PutMany)),
     (PEER_PUT, Subject::OpenBao(Operation::Put)),
     (BASE, Subject::Pgbench(Script::Separate)),
-    ("pgbench (b) one CTE statement", Subject::Pgbench(Script::OneStatement)),
+    (ONE_STATEMENT, Subject::Pgbench(Script::OneStatement)),
     ("nsl get with its audit row", Subject::Nsl(Operation::Get)),
     (PEER_GET, Subject::OpenBao(Operation::Get)),
     ("pgbench get", Subject::Pgbench(Script::Get)),

@@ -1,7 +1,7 @@
 //! The HTTP surface: one router out of every service's, with the same layers over all of it.
 //!
-//! A request passes: request id and origin → metrics and log line → audit row of a refusal → rate limit → panic guard → time limit → body limit → extractors
-//! (credential first) → handler. Whatever fails becomes problem+json in [`problem`].
+//! A request passes: request id and origin → metrics and log line → audit row of a refusal → rate limit → panic guard →
+//! time limit → body limit → extractors (credential first) → handler. Whatever fails becomes problem+json in [`problem`].
 
 mod access;
 mod app;

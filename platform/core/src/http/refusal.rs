@@ -14,8 +14,9 @@ use crate::db::{Audit, AuditResult};
 use crate::error::ApiError;
 
 const ACTION: &str = "REFUSE_REQUEST";
-/// A longer path is cut.
+/// Longer ones are cut: both may hold names of the caller's own.
 const LONGEST_PATH: usize = 1000;
+const LONGEST_DETAILS: usize = 300;
 
 pub(super) async fn layer(State(context): State<Context>, request: Request, next: Next) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -35,9 +36,13 @@ fn entry(method: &Method, path: &str, error: &ApiError) -> Audit {
     let result =
         if error.status == StatusCode::FORBIDDEN { AuditResult::Denied } else { AuditResult::Failure };
     let service = path.strip_prefix("/api/v1/").and_then(|rest| rest.split('/').next()).unwrap_or("core");
-    let path: String = path.chars().take(LONGEST_PATH).collect();
     let mut details = vec![error.status.as_str(), error.code];
     details.extend(error.errors.iter().map(|field| field.pointer.as_str()));
-    Audit::new(service.to_owned(), ACTION, "request", format!("{method} {path}"), result)
-        .details(details.join(" "))
+    Audit::new(service.to_owned(), ACTION, "request", cut(&format!("{method} {path}"), LONGEST_PATH), result)
+        .details(cut(&details.join(" "), LONGEST_DETAILS))
+}
+
+/// Without control characters, of which PostgreSQL takes no U+0000.
+fn cut(text: &str, longest: usize) -> String {
+    text.chars().take(longest).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

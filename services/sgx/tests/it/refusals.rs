@@ -159,6 +159,14 @@ async fn what_cannot_be_read_has_an_audit_row_that_repeats_nothing_of_it() {
         );
         assert!(!row.to_string().contains("hunter2"), "{row}");
     }
+    // A field's name is the caller's own too: PostgreSQL takes no U+0000, and no row holds a megabyte of it.
+    for name in ["\0x".to_owned(), "n".repeat(1 << 20)] {
+        let body = json!({"items": [{"service": "demo", "key": "k", name: 1}]});
+        let asked = send(Method::POST, "/items/batch-get").bearer(ACME).json(&body).send().await;
+        assert_eq!(asked.expect(StatusCode::BAD_REQUEST).json()["code"], "core.invalid_body");
+    }
+    let count = count + 2;
+    assert!(world.number("SELECT max(length(details))::bigint FROM monitoring.audit_logs").await <= 300);
     let last = json!("POST /api/v1/sgx/attestation");
     assert!(
         rows.iter()
